@@ -1,0 +1,45 @@
+# Every target sets up what it needs: system packages by apt, the rest in .venv.
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := pyproject.toml hatch_build.py $(wildcard src/nettax/bpf/*.[ch] src/nettax/native/*.[ch])
+
+.PHONY: help setup demo test test-full bench lint clean
+help:
+	@echo "make demo       see who pays for the network on this machine (about 3 minutes)"
+	@echo "make test       linters, types and tests (under 10 minutes)"
+	@echo "make test-full  also kill storms, soaks and whole experiments"
+	@echo "make bench      what nettax costs beside perf, bpftrace and libbpf-tools"
+
+setup: $(VENV)/.installed
+
+# Packages are installed only where a command is missing; as an ordinary user, say what to install.
+$(VENV)/.packages:
+	@sh scripts/packages.sh
+	@test -d $(VENV) || python3 -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.packages $(SOURCES)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: setup
+	@$(BIN)/nettax demo
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	clang-format --dry-run --Werror src/nettax/bpf/*.[ch] src/nettax/native/*.[ch]
+
+test: lint
+	$(BIN)/pytest -m 'not full'
+
+test-full: lint
+	$(BIN)/pytest
+
+bench: setup
+	$(BIN)/python -m bench
+
+clean:
+	rm -rf $(VENV) dist src/nettax/bpf/*.o src/nettax/native/*.so

@@ -1,0 +1,41 @@
+#!/bin/sh
+# Install the system packages that building and testing need, where they are missing.
+# Debian 12/13 and Ubuntu 24.04; elsewhere it says what is needed.
+set -eu
+
+missing=
+need() { # need PACKAGE TEST...: the package, and a command that succeeds where it is there
+	package=$1
+	shift
+	"$@" >/dev/null 2>&1 || missing="$missing $package"
+}
+
+need clang clang --version
+need clang-format clang-format --version
+need llvm sh -c 'command -v llvm-strip || ls /usr/bin/llvm-strip-*'
+need libbpf-dev test -e /usr/include/bpf/bpf_tracing.h
+need gcc cc --version
+need libc6-dev test -e /usr/include/stdio.h
+need python3-venv python3 -c 'import ensurepip, venv'
+need iproute2 ip -V
+need openssl openssl version
+need linux-perf sh -c 'command -v perf'
+
+[ -n "$missing" ] || exit 0
+# Ubuntu ships perf in linux-tools.
+if grep -q '^ID=ubuntu' /etc/os-release 2>/dev/null; then
+	missing=$(echo "$missing" | sed 's/ linux-perf/ linux-tools-generic/')
+fi
+if ! command -v apt-get >/dev/null; then
+	echo "install these first (Debian's names):$missing" >&2
+	exit 1
+fi
+if [ "$(id -u)" -ne 0 ]; then
+	echo "run first: sudo apt-get install$missing" >&2
+	exit 1
+fi
+echo "installing:$missing"
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+# shellcheck disable=SC2086  # a list of package names
+apt-get install -y -qq --no-install-recommends $missing >/dev/null
