@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from pathlib import Path
 
 CLONE_NEWNET = 0x40000000  # include/uapi/linux/sched.h
 MNT_DETACH = 2
@@ -21,10 +22,10 @@ _CLOEXEC = 1  # FSOPEN_CLOEXEC and FSMOUNT_CLOEXEC
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _checked(result: int, subject: str = "") -> int:
+def _checked(result: int, subject: Path | str = "") -> int:
     if result < 0:
         number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), subject)
+        raise OSError(number, os.strerror(number), str(subject))
     return result
 
 
@@ -46,16 +47,15 @@ def setns(fd: int, kind: int) -> None:
     _checked(_libc.setns(fd, kind))
 
 
-def mount(source: str, target: str, flags: int) -> None:
+def mount(source: Path | None, target: Path, flags: int) -> None:
     """Bind-mount ``source`` on ``target``, or change the propagation of ``target``."""
-    _checked(
-        _libc.mount(source.encode(), target.encode(), None, ctypes.c_ulong(flags), None), target
-    )
+    origin = None if source is None else os.fsencode(source)
+    _checked(_libc.mount(origin, os.fsencode(target), None, ctypes.c_ulong(flags), None), target)
 
 
-def unmount(target: str) -> None:
+def unmount(target: Path) -> None:
     """Detach the topmost mount on ``target``, even while it is in use."""
-    _checked(_libc.umount2(target.encode(), MNT_DETACH), target)
+    _checked(_libc.umount2(os.fsencode(target), MNT_DETACH), target)
 
 
 def detached_mount(filesystem: str) -> int:
