@@ -1,4 +1,4 @@
-"""Reading the small text files of /proc and /sys.
+"""Reading the small text files and directories of /proc and /sys.
 
 Through `os.read`, not `pathlib`: a reading of every process opens a thousand of them, and
 `Path.read_text` takes five times as long.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-__all__ = ["StrPath", "read_text", "read_word"]
+__all__ = ["StrPath", "list_names", "read_text", "read_word"]
 
 StrPath = str | os.PathLike[str]
 
@@ -31,6 +31,15 @@ def read_text(path: StrPath) -> str:
     finally:
         os.close(descriptor)
     return b"".join(chunks).decode(errors="backslashreplace")
+
+
+def list_names(directory: StrPath) -> list[str]:
+    """Return the names in a directory, in the kernel's order.
+
+    :raises OSError: as open(2) and getdents(2) give it.
+    """
+    with os.scandir(directory) as entries:
+        return [entry.name for entry in entries]
 
 
 def read_word(path: StrPath) -> str | None:

@@ -7,13 +7,12 @@ namespace pass the `sys` of a fresh mount (`ip netns exec` makes one).
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from nettax.errors import UsageError
 from nettax.kernel import cpus
-from nettax.kernel.files import StrPath, read_word
+from nettax.kernel.files import StrPath, list_names, read_word
 
 __all__ = ["Irq", "NetDevice", "RxQueue", "TxQueue", "device", "devices"]
 
@@ -68,7 +67,7 @@ class NetDevice:
 
 def devices(sys: StrPath = "/sys") -> list[str]:
     """Return the names of the network devices, sorted."""
-    return sorted(os.listdir(f"{sys}/class/net"))
+    return sorted(list_names(f"{sys}/class/net"))
 
 
 def device(name: str, sys: StrPath = "/sys", proc: StrPath = "/proc") -> NetDevice:

@@ -10,10 +10,9 @@ fs/proc/base.c, proc_pid_schedstat). With `tid` both tell of that one thread.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
-from nettax.kernel.files import StrPath, read_text
+from nettax.kernel.files import StrPath, list_names, read_text
 from nettax.kernel.proc_stat import TICK_NS
 
 __all__ = ["SchedStat", "TaskStat", "cmdline", "comm", "pids", "schedstat", "task_stat", "threads"]
@@ -70,13 +69,13 @@ class SchedStat:
 
 def pids(proc: StrPath = "/proc") -> list[int]:
     """Return the processes that exist now."""
-    return [int(name) for name in os.listdir(proc) if name.isdigit()]
+    return [int(name) for name in list_names(proc) if name.isdigit()]
 
 
 def threads(pid: int, proc: StrPath = "/proc") -> list[int]:
     """Return the threads of a process; none if it has ended."""
     try:
-        return [int(name) for name in os.listdir(f"{proc}/{pid}/task")]
+        return [int(name) for name in list_names(f"{proc}/{pid}/task")]
     except (FileNotFoundError, ProcessLookupError):
         return []
 

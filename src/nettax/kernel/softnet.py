@@ -28,13 +28,13 @@ class SoftnetStat:
 
     cpu: int
     processed: int
-    """Packets that this CPU took up, whether by NAPI or from its backlog."""
+    """Packets received on this CPU, after RPS, and once more for each VLAN or bond above."""
     dropped: int
     """Packets lost because the backlog was full (net.core.netdev_max_backlog)."""
     time_squeeze: int
     """Times that net_rx_action() stopped with work left: its budget or its time was used up."""
     received_rps: int | None
-    """Times that another CPU woke this one by RPS."""
+    """IPIs by which another CPU told this one of packets that RPS gave it."""
     flow_limit: int | None
     """Packets lost to net.core.flow_limit_cpu_bitmap."""
     backlog: int | None
@@ -66,5 +66,11 @@ def _row(cpu: int, row: list[int]) -> SoftnetStat:
         return row[column] if len(row) > column else None
 
     return SoftnetStat(
-        cpu, *row[:3], optional(_RECEIVED_RPS), optional(_FLOW_LIMIT), optional(_BACKLOG)
+        cpu=cpu,
+        processed=row[0],
+        dropped=row[1],
+        time_squeeze=row[2],
+        received_rps=optional(_RECEIVED_RPS),
+        flow_limit=optional(_FLOW_LIMIT),
+        backlog=optional(_BACKLOG),
     )
