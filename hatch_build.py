@@ -26,13 +26,25 @@ def compile_bpf(source: Path, target: Path, *defines: str) -> None:
     multiarch = f"/usr/include/{machine}-linux-gnu"  # where Debian keeps asm/types.h
     run(
         os.environ.get("CLANG", "clang"),
-        *("-g", "-O2", "-target", "bpf", "-mcpu=v3", "-Wall", "-Wextra", "-Werror"),
+        *(
+            "-g",
+            "-O2",
+            "-target",
+            "bpf",
+            "-mcpu=v3",
+            "-Wall",
+            "-Wextra",
+            "-Wno-unused-parameter",
+            "-Werror",
+        ),
         f"-D__TARGET_ARCH_{BPF_ARCH.get(machine, machine)}",
         *defines,
         *(("-I", multiarch) if Path(multiarch).is_dir() else ()),
         *("-c", str(source), "-o", str(target)),
     )
-    strip = shutil.which("llvm-strip") or next(iter(sorted(Path("/usr/bin").glob("llvm-strip-*"))), None)
+    strip = shutil.which("llvm-strip") or next(
+        iter(sorted(Path("/usr/bin").glob("llvm-strip-*"))), None
+    )
     if strip:
         run(str(strip), "-g", str(target))
 

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * What the ledger's kernel side and its user side share. The user side reads the layouts from the
+ * object's BTF, so every field is written once, here.
+ */
+#ifndef NETTAX_LEDGER_H
+#define NETTAX_LEDGER_H
+
+/* Softirq vectors: include/linux/interrupt.h. */
+#define NR_VECTORS 10
+#define NET_RX     3
+
+/* What a CPU is running. The three network kernel threads are accounts of their own. */
+enum kind { KIND_KSOFTIRQD, KIND_NAPI, KIND_IRQ, NR_KTHREADS, KIND_TASK = NR_KTHREADS, KIND_IDLE };
+
+/* What made a softirq run in a task's context. */
+enum trigger { TRIGGER_IRQ_EXIT, TRIGGER_BH_ENABLE, TRIGGER_UNKNOWN, NR_TRIGGERS };
+
+/* What the user side asks of a CPU: argument of the program `settle`. */
+enum request { REQUEST_READ, REQUEST_ARM, REQUEST_DISARM };
+
+#define TASK_EXITED   1
+#define TASK_FOLLOWED 2 /* the command given to nettax, or a descendant of it */
+
+/* A task: its pid may be reused, its pid and start time may not. */
+struct task_key {
+	__u32 pid;
+	__u32 zero;
+	__u64 start_ns;
+};
+
+/*
+ * A task's account. Times are signed: a slice cut by a reading while a softirq is about to be
+ * booked is corrected, by less than a microsecond, in the slice after.
+ */
+struct task_account {
+	__s64 oncpu_ns;
+	__s64 own_ns;
+	__s64 billed_ns;
+	__s64 hardirq_ns;
+	__s64 softirq_ns[NR_VECTORS];
+	__s64 trigger_ns[NR_TRIGGERS];
+	__s64 displaced_ns[NR_KTHREADS];
+	__s64 wait_ns;
+	__u64 interrupts;
+	__u64 switches;
+	__u64 cgroup;
+	__u32 tgid;
+	__u32 cpu;
+	__u32 kind;
+	__u32 flags;
+	char comm[16];
+	/* Waiting for a CPU: which (plus one; 0: not waiting), since when, and that CPU's clocks of
+	 * network kernel threads then. */
+	__u64 wait_since;
+	__u64 wait_clock[NR_KTHREADS];
+	__u32 wait_cpu;
+	__u32 pad;
+};
+
+/* A CPU's totals since it was armed; they only grow. */
+struct cpu_totals {
+	__u64 start_ns; /* CLOCK_MONOTONIC at arming */
+	__u64 now_ns;   /* CLOCK_MONOTONIC of this reading */
+	__s64 idle_ns;
+	__s64 idle_interrupted_ns;
+	__s64 own_ns;
+	__s64 stolen_hardirq_ns;
+	__s64 stolen_softirq_ns[NR_VECTORS];
+	__s64 kthread_ns[NR_KTHREADS];
+	__s64 unkept_ns; /* on-CPU time of tasks for which the map had no room */
+	__s64 hardirq_ns;
+	__s64 softirq_ns[NR_VECTORS];
+	__s64 trigger_ns[NR_TRIGGERS];
+	__u64 softirq_count[NR_VECTORS];
+	__u64 interrupts; /* hard IRQs, IPIs included */
+	__u64 ipis;
+	__u64 polls;
+	__u64 packets;
+	__u64 switches;
+	__u64 unmatched;   /* events that did not fit the state they met */
+	__s64 inferred_ns; /* slices with an untraced switch inside, divided by the scheduler's record */
+	__u64 armed;
+};
+
+/* log2 run times: slot i counts runs of [2^i, 2^(i+1)) ns. */
+#define NR_SLOTS 40
+struct cpu_histograms {
+	__u64 hardirq[NR_SLOTS];
+	__u64 softirq[NR_VECTORS][NR_SLOTS];
+	__u64 poll[NR_SLOTS];
+};
+
+#endif
