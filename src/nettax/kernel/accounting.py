@@ -55,7 +55,9 @@ def accounting(proc: StrPath = "/proc", sys: StrPath = "/sys", root: StrPath = "
         return Accounting(tasks, False, f"CONFIG_IRQ_TIME_ACCOUNTING is not set in {source}")
     if "tsc=noirqtime" in command_line(proc):
         return Accounting(tasks, False, f"tsc=noirqtime in {proc}/cmdline")
-    return Accounting(tasks, *_interrupts_apart(proc))
+    apart, seen = _interrupts_apart(proc)
+    built = f"CONFIG_IRQ_TIME_ACCOUNTING=y in {source}; " if source else ""
+    return Accounting(tasks, apart, built + seen)
 
 
 def _interrupts_apart(proc: StrPath) -> tuple[bool | None, str]:
@@ -67,6 +69,6 @@ def _interrupts_apart(proc: StrPath) -> tuple[bool | None, str]:
     now = stat(proc)
     least_ns = now.interrupts * _LEAST_INTERRUPT_NS
     seen = f"{proc}/stat: {now.total.irq_ns / 1e9:.2f} s in {now.interrupts:,} interrupts"
-    if least_ns < 10 * TICK_NS:
+    if least_ns < 2 * TICK_NS:
         return None, f"{seen}, too few to tell"
     return now.total.irq_ns >= least_ns, seen

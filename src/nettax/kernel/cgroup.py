@@ -93,12 +93,17 @@ class Cgroups:
 
         :raises UsageError: if there is no such cgroup.
         """
-        inside = os.path.normpath(self.mount / name)  # an absolute name replaces the mount
-        if not self._holds(inside):
-            inside = os.path.normpath(f"{self.mount}/{name}")
-        if not self._holds(inside) or not Path(inside, "cgroup.procs").exists():
-            raise UsageError(f"no cgroup {name!r} below {self.mount}: systemd-cgls lists them")
-        return Path(inside).stat().st_ino
+        # An absolute name replaces the mount in the first of these.
+        for candidate in (self.mount / name, f"{self.mount}/{name}") if name else ():
+            path = os.path.normpath(candidate)
+            if os.path.commonpath((path, self.mount)) != str(self.mount):
+                continue
+            try:
+                Path(path, "cgroup.procs").stat()
+                return Path(path).stat().st_ino
+            except OSError:
+                continue
+        raise UsageError(f"no cgroup {name!r} below {self.mount}: systemd-cgls lists them")
 
     def subtree(self, cgroup_id: int) -> frozenset[int]:
         """Return the ids of a cgroup and of all below it, as they are now."""
@@ -109,9 +114,6 @@ class Cgroups:
         below = top.rstrip("/") + "/"
         found = (key for key, path in self._paths.items() if path.startswith(below))
         return frozenset((cgroup_id, *found))
-
-    def _holds(self, path: str) -> bool:
-        return os.path.commonpath((path, self.mount)) == str(self.mount)
 
     def _walk(self) -> None:
         for directory, _, _ in os.walk(self.mount):

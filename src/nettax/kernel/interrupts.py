@@ -1,6 +1,7 @@
 """/proc/interrupts and /proc/softirqs: how often each CPU was interrupted, and by what.
 
-Sources: kernel/irq/proc.c and arch/*/kernel/irq.c (show_interrupts), fs/proc/softirqs.c.
+Sources: kernel/irq/proc.c and arch/*/kernel/irq.c (show_interrupts), fs/proc/softirqs.c. The
+kernel counts in 32 bits: take differences modulo 2³².
 """
 
 from __future__ import annotations
@@ -36,15 +37,14 @@ def interrupts(proc: StrPath = "/proc") -> dict[str, Interrupt]:
     found = {}
     for line in lines:
         name, _, rest = line.partition(":")
-        fields = rest.split(None, len(cpus))
-        # ERR and MIS carry one count; no line that counts by CPU has fewer columns than CPUs.
-        if len(fields) < len(cpus) or not all(field.isdigit() for field in fields[: len(cpus)]):
-            single, _, description = rest.strip().partition(" ")
-            found[name.strip()] = Interrupt(name.strip(), {}, int(single), description.strip())
-            continue
-        counts = dict(zip(cpus, map(int, fields), strict=False))
-        description = " ".join(fields[len(cpus)].split()) if len(fields) > len(cpus) else ""
-        found[name.strip()] = Interrupt(name.strip(), counts, sum(counts.values()), description)
+        *counts, last = rest.split(None, len(cpus))
+        if len(counts) == len(cpus):
+            per_cpu, description = dict(zip(cpus, map(int, counts), strict=True)), last
+            total = sum(per_cpu.values())
+        else:  # ERR and MIS are one count for the machine and have no description
+            per_cpu, description, total = {}, "", int(last)
+        name = name.strip()
+        found[name] = Interrupt(name, per_cpu, total, " ".join(description.split()))
     return found
 
 

@@ -94,7 +94,7 @@ def _run_delay() -> Probe:
 
 
 def _irq_pressure() -> Probe:
-    # The file is there only where interrupts are accounted for apart (kernel/sched/psi.c).
+    # Only kernels with IRQ_TIME_ACCOUNTING have the file (kernel/sched/psi.c, psi_proc_init).
     there = Path("/proc/pressure/irq").exists()
     return Probe("irq pressure", there, f"/proc/pressure/irq {'' if there else 'not '}there", None)
 
@@ -124,8 +124,6 @@ def _settings() -> list[Probe]:
         Probe("hypervisor", virtual is not None, virtual or "bare metal, or nobody said", None),
         Probe("clocksource", True, features.clocksource() or "unknown", None),
         Probe("HZ", True, str(features.tick_hz()), None),
-        Probe("unprivileged BPF", bpf == "0", f"kernel.unprivileged_bpf_disabled={bpf}", None),
-        Probe(
-            "unprivileged perf", paranoid == "-1", f"kernel.perf_event_paranoid={paranoid}", None
-        ),
+        Probe("BPF for all", bpf == "0", f"kernel.unprivileged_bpf_disabled={bpf}", None),
+        Probe("perf for all", paranoid == "-1", f"kernel.perf_event_paranoid={paranoid}", None),
     ]

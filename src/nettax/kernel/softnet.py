@@ -2,7 +2,8 @@
 
 Source: net/core/net-procfs.c (softnet_seq_show). One line for each online CPU, hexadecimal;
 columns were only ever added at the end, and what was retired prints zero. The counters belong
-to the machine, not to a network namespace, wherever the file is read.
+to the machine, not to a network namespace, wherever the file is read, and have 32 bits: take
+differences modulo 2³².
 """
 
 from __future__ import annotations
