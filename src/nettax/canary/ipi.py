@@ -1,0 +1,116 @@
+"""What one interrupt costs its victim: a gap canary under IPIs sent at a known rate.
+
+The tracepoints of an interrupt sit inside its handler; entering and leaving the kernel lie outside
+them (and, in a virtual machine, the hypervisor's delivery). A storm makes interrupts with next to
+nothing in the handler, so what a gap canary loses to each is that toll.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from nettax.canary.canary import (
+    GAP_THRESHOLD_NS,
+    LIFETIME_S,
+    CanaryInterval,
+    CanaryReading,
+    read,
+)
+from nettax.canary.process import EngineProcess
+from nettax.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class IpiReading:
+    """What a storm has done since its start. Subtract two to learn of the time between."""
+
+    victim: CanaryReading
+    ipis: int
+    """IPIs sent: at most the one in flight ahead of the victim's stamp, and 50 µs' worth."""
+
+    def __sub__(self, earlier: IpiReading) -> IpiGaps:
+        """Return what happened since ``earlier``.
+
+        :raises UsageError: the readings are of two storms, or in the wrong order.
+        :raises NettaxError: the victim made no progress in between.
+        """
+        return IpiGaps(self.victim - earlier.victim, self.ipis - earlier.ipis)
+
+
+@dataclass(frozen=True, slots=True)
+class IpiGaps:
+    """The IPIs sent in an interval and the gaps that their victim saw."""
+
+    victim: CanaryInterval
+    ipis: int
+
+    def cost_ns(self, baseline: IpiGaps) -> float:
+        """Return what one IPI cost the victim, in ns: its gaps beyond the baseline's, per IPI.
+
+        ``baseline`` is a storm of rate 0 close in time: what the hypervisor and the tick take
+        anyway, as a share of wall time.
+
+        :raises UsageError: no IPI was sent in this interval.
+        """
+        if not self.ipis:
+            raise UsageError("no IPI was sent in this interval: it has no cost per IPI.")
+        taken = self.victim.gap_share - baseline.victim.gap_share
+        return taken * self.victim.wall_ns / self.ipis
+
+
+class IpiStorm:
+    """A gap canary on ``victim_cpu`` and a thread on ``sender_cpu`` that interrupts it.
+
+    The sender calls membarrier(2) ``rate_per_s`` times a second, or as often as the kernel lets it:
+    a call waits until the victim has answered, and one that comes late is not made up for. Rate 0
+    sends nothing: the baseline. The process is named ``nettax-canary``; its main thread is the
+    victim, the other is ``nettax-ipis``.
+    """
+
+    def __init__(
+        self,
+        victim_cpu: int,
+        sender_cpu: int,
+        rate_per_s: int,
+        *,
+        gap_threshold_ns: int = GAP_THRESHOLD_NS,
+        lifetime_s: int = LIFETIME_S,
+    ) -> None:
+        if victim_cpu == sender_cpu:
+            raise UsageError(f"CPU {victim_cpu} cannot send IPIs to itself: name two CPUs.")
+        if not 0 <= rate_per_s <= 10**9:
+            raise UsageError(f"{rate_per_s} IPIs per second is no rate: give 0 to 1000000000.")
+        self._cpus = [victim_cpu, sender_cpu]
+        self._arguments = [victim_cpu, lifetime_s, gap_threshold_ns, sender_cpu, rate_per_s]
+
+    def __enter__(self) -> Self:
+        """Start the storm.
+
+        :raises UsageError: no such CPU.
+        :raises MissingFeature: the kernel lacks membarrier(2) with private expedited commands.
+        :raises NettaxError: it cannot start, or something keeps it from its CPU.
+        """
+        self._process = EngineProcess("canary_storm", *self._arguments, cpus=self._cpus)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._process.stop()
+
+    @property
+    def pid(self) -> int:
+        """The process, and the thread that is the victim."""
+        return self._process.pid
+
+    def read(self) -> IpiReading:
+        """Read the victim's progress and the number of IPIs sent.
+
+        :raises NettaxError: the storm has died.
+        """
+        return IpiReading(read(self._process, "gap"), self._process.ipis())

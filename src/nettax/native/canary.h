@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The page through which a canary tells its progress, and what its engines share.
+ *
+ * One process writes the page, any number read it, and neither ever waits for the other: a
+ * canary that is interrupted in the middle of a publication is the very thing being measured,
+ * so a reader must not spin until it comes back. Hence two slots, as in the kernel's
+ * seqcount_latch (include/linux/seqlock.h): while one is written, the other is whole.
+ */
+#ifndef NETTAX_CANARY_H
+#define NETTAX_CANARY_H
+
+#include <stdint.h>
+
+/* Four buckets an octave, up to 2^35 ns = 34 s. The reader's arithmetic is in histogram.py. */
+#define CANARY_BUCKETS 136
+
+/* All counts are since the start; all of them were true at one moment, `ns`. */
+struct canary_sample {
+	uint64_t ns;	     /* CLOCK_MONOTONIC */
+	uint64_t cycles;     /* the cycle counter */
+	uint64_t iterations; /* steps of the chain, or turns of the gap loop */
+	uint64_t chain;	     /* the chain's value after that many steps */
+	uint64_t gaps;
+	uint64_t gap_cycles;
+	uint64_t histogram[CANARY_BUCKETS]; /* gaps by their length in ns */
+};
+
+struct canary_page {
+	/* Samples published; the newest is slots[version & 1]. */
+	_Alignas(64) uint64_t version;
+	_Alignas(64) struct canary_sample slots[2];
+	/* IPIs sent, on a cache line of its own: the sender writes it, the victim never looks. */
+	_Alignas(64) uint64_t ipis;
+};
+
+/* Functions that return int give 0 or an errno. */
+
+/* The page behind a file descriptor, or NULL with errno set. */
+struct canary_page *canary_map(int fd);
+
+/* Take the canary's name, its CPU and SCHED_OTHER. */
+int canary_settle(int cpu);
+
+/* Look for gaps longer than `threshold_ns` and publish them, for `lifetime_s` seconds. */
+int canary_watch(struct canary_page *page, int threshold_ns, int lifetime_s);
+
+/* CLOCK_MONOTONIC in ns. */
+uint64_t canary_clock_ns(void);
+
+#endif
