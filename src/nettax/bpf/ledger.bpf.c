@@ -513,14 +513,21 @@ static __always_inline __u32 percpu(struct cpu *c, __u64 offset, __u32 size)
 	return word;
 }
 
-/* Which softirqs irq_exit is about to run (kernel/softirq.c, __irq_exit_rcu): those pending, unless
- * softirqs were off where the interrupt came. Only x86 keeps both words in per-CPU variables. */
+/*
+ * Which softirqs irq_exit is about to run (kernel/softirq.c, __irq_exit_rcu): those pending, unless
+ * softirqs are off or being served where the interrupt came. If they are being served by an
+ * irq_exit already, then that one runs the new ones too. Only x86 keeps both words in per-CPU
+ * variables.
+ */
 static __always_inline __u32 runs_at_irq_exit(struct cpu *c)
 {
-	__u32 pending = c->percpu_base ? percpu(c, softirq_pending_offset, sizeof(__u16)) : 0;
+	__u32 pending;
 
-	if (pending && percpu(c, preempt_count_offset, sizeof(__u32)) & SOFTIRQ_MASK)
+	if (!c->percpu_base)
 		return 0;
+	pending = c->pending | percpu(c, softirq_pending_offset, sizeof(__u16));
+	if (pending && percpu(c, preempt_count_offset, sizeof(__u32)) & SOFTIRQ_MASK)
+		return c->pending ? pending : 0;
 	return pending;
 }
 

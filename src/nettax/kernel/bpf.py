@@ -265,7 +265,7 @@ class Map:
                 self.fd, ctypes.byref(joined, done * self.key_size), ctypes.byref(count), None
             )
             if result < 0 and result != -errno.ENOENT:
-                _check(result, f"delete from map {self.name}")
+                _check(result, f"shrink map {self.name}")
             done += count.value + (result < 0)
 
 

@@ -1,0 +1,18 @@
+"""The ledger: for each CPU and task, who had the time and what was taken from whom."""
+
+from nettax.ledger.ledger import Ledger
+from nettax.ledger.reading import Interval, Reading
+from nettax.ledger.rows import CpuShare, Events, OwnCost, TaskShare, TollShare
+from nettax.ledger.toll import Toll
+
+__all__ = [
+    "CpuShare",
+    "Events",
+    "Interval",
+    "Ledger",
+    "OwnCost",
+    "Reading",
+    "TaskShare",
+    "Toll",
+    "TollShare",
+]

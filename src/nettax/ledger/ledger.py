@@ -1,0 +1,267 @@
+"""The instrument: load the programs, arm the CPUs, read the counters."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from nettax.errors import MissingFeature, NettaxError, UsageError
+from nettax.kernel import bpf, cpus, features, proc_stat, softnet
+from nettax.kernel.cgroup import Cgroups
+from nettax.ledger.reading import EXITED, Decoder, Reading
+from nettax.ledger.toll import Toll
+
+__all__ = ["Ledger"]
+
+OBJECTS = Path(__file__).parent.parent / "bpf"
+READ, ARM, DISARM = range(3)  # enum request in bpf/ledger.h
+MAX_TASKS = 16384  # accounts of live tasks and of those that exited since the last reading
+PERCPU_PREEMPT_COUNT, PERCPU_PENDING = "__preempt_count", "__softirq_pending"
+
+
+class Ledger:
+    """The CPU bill of networking for this host, from entering the context to leaving it.
+
+    ::
+
+        with Ledger() as ledger:
+            before = ledger.read()
+            time.sleep(1)
+            interval = ledger.read() - before
+
+    Needs CAP_BPF and CAP_PERFMON. One process may have several ledgers; each pays for itself.
+    """
+
+    def __init__(
+        self,
+        *,
+        cpus: Iterable[int] | None = None,
+        follow: int | None = None,
+        histograms: bool = False,
+        time_programs: bool = False,
+        toll: Toll | None = None,
+        max_tasks: int = MAX_TASKS,
+        drop_every: int = 0,
+        raw_tracepoints: bool = False,
+    ) -> None:
+        """Say what to account for; nothing is loaded yet.
+
+        `cpus`: account for these only (default: all online). `follow`: mark this task and what it
+        forks from now on. `histograms`: keep log2 run times. `time_programs`: have the kernel
+        time the ledger's own programs (needs CAP_SYS_ADMIN, and costs). `toll`: the calibration
+        to charge. `drop_every`: lose every Nth event, to test that it shows. `raw_tracepoints`:
+        do not try to attach by BTF.
+        """
+        self._chosen = None if cpus is None else tuple(cpus)
+        self._follow = follow
+        self._want_histograms = histograms
+        self._time_programs = time_programs
+        self._toll = toll
+        self._max_tasks = max_tasks
+        self._drop_every = drop_every
+        self._raw = raw_tracepoints
+        self._stats_fd: int | None = None
+        self._exited: dict[bytes, bytes] = {}
+
+    def __enter__(self) -> Self:
+        """Load, attach and arm.
+
+        :raises MissingFeature: no BTF, no libbpf, or a PREEMPT_RT kernel
+        :raises MissingPrivilege: CAP_BPF or CAP_PERFMON is lacking
+        :raises UsageError: a CPU that is not online
+        """
+        features.btf_path()
+        if features.is_realtime():
+            raise MissingFeature(
+                "this kernel is PREEMPT_RT: its softirqs can be preempted, so their time cannot\n"
+                "be told from entry and exit alone. nettax does not account for such kernels"
+            )
+        online = cpus.online()
+        self.cpus = self._chosen if self._chosen is not None else online
+        if missing := sorted(set(self.cpus) - set(online)):
+            raise UsageError(f"CPU {cpus.format_list(missing)} is not online")
+        if self._time_programs:
+            self._stats_fd = bpf.enable_stats()
+        try:
+            self._start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def _start(self) -> None:
+        if not self._raw:
+            try:
+                self._load("ledger.bpf.o")
+            except OSError:  # some kernels verify BTF-typed programs but refuse to attach them
+                self._object.close()
+                self._raw = True
+        if self._raw:
+            self._load("ledger.raw.bpf.o")
+        self._settle = self._object.programs["settle"]
+        totals = self._object.map("cpus")
+        self._memory = totals.mapped()
+        self._stride = totals.stride
+        self._offset = self._object.btf.offset("cpu", "reading")
+        self._totals = self._object.btf.layout("cpu_totals")
+        self._tasks = self._object.map("tasks")
+        self._created = self._object.variable("tasks_created")
+        self._deleted = 0
+        account = self._object.btf.layout("task_account")
+        self._account_flags = account.field("flags")
+        self._decoder = Decoder(
+            key=self._object.btf.layout("task_key").unpack,
+            account=account.unpack,
+            cgroup_path=_cgroup_paths(),
+            toll=self._toll,
+        )
+        if self._want_histograms:
+            self._slots = self._object.btf.layout("cpu_histograms")
+            histograms = self._object.map("histograms")
+            self._slots_memory, self._slots_stride = histograms.mapped(), histograms.stride
+        for cpu in self.cpus:
+            self._settle.run(ARM, cpu=cpu)
+
+    def _load(self, name: str) -> None:
+        path = OBJECTS / name
+        if not path.exists():
+            raise NettaxError(f"{path} is missing: nettax was not built. Reinstall it")
+        possible = max(cpus.possible()) + 1
+        percpu = bpf.percpu_offsets()
+        self._object = bpf.Object(
+            str(path),
+            wanted=self._wanted,
+            constants={
+                "want_histograms": self._want_histograms,
+                "drop_every": self._drop_every,
+                "followed_pid": self._follow or 0,
+                **_trigger_offsets(percpu),
+            },
+            max_entries={
+                "cpus": possible,
+                "histograms": possible if self._want_histograms else 1,
+                "tasks": self._max_tasks,
+            },
+        )
+        programs = [p for p in self._object.programs.values() if p.name != "settle"]
+        # Exits first: an entry whose exit is not attached yet would never end.
+        programs.sort(key=lambda program: not program.name.endswith("_exit"))
+        self._object.attach(programs)
+
+    def _wanted(self, tracepoint: str) -> bool:
+        if tracepoint == "settle":
+            return True
+        if tracepoint == "sched_process_fork" and self._follow is None:
+            return False
+        return bpf.kernel_has_tracepoint(tracepoint)
+
+    def read(self) -> Reading:
+        """The counters now. Costs one IPI per CPU and one pass over the tasks, whatever happened.
+
+        :raises NettaxError: the ledger is not running
+        """
+        return self._reading(READ)
+
+    def finish(self) -> Reading:
+        """The last reading: each CPU stops as it is read, so that nothing moves in between."""
+        return self._reading(DISARM)
+
+    def reap(self) -> None:
+        """Keep the map of tasks from filling with the dead; call it between distant readings.
+
+        Costs one load while the map is less than half full. What is taken out is in the next
+        reading.
+        """
+        if self._created() - self._deleted > self._max_tasks // 2:
+            self._read_tasks()
+
+    def _reading(self, request: int) -> Reading:
+        offline = set()
+        for cpu in self.cpus:
+            try:
+                self._settle.run(request, cpu=cpu)
+            except OSError:  # ENXIO
+                offline.add(cpu)
+        now = time.monotonic_ns()
+        memory = self._memory
+        totals = {
+            cpu: self._totals.unpack(memory, cpu * self._stride + self._offset) for cpu in self.cpus
+        }
+        stats = [program.stats() for program in self._object.programs.values()]
+        timed = self._stats_fd is not None
+        tasks = self._read_tasks()
+        self._exited = {}
+        return Reading(
+            decoder=self._decoder,
+            time_ns=now,
+            cpus=totals,
+            offline=frozenset(offline),
+            tasks=tasks,
+            squeezed={c: row.time_squeeze for c, row in softnet.softnet_stat().items()},
+            steal_ns={c: times.steal_ns for c, times in proc_stat.stat().cpus.items()},
+            lost=sum(row.missed for row in stats),
+            self_cpu_ns=time.process_time_ns(),
+            bpf_ns=sum(row.run_ns for row in stats) if timed else None,
+            bpf_runs=sum(row.runs for row in stats) if timed else None,
+            histograms=self._read_histograms(),
+        )
+
+    def _read_tasks(self) -> Mapping[bytes, bytes]:
+        """All accounts; those of exited tasks leave the map and stay in `_exited` until read."""
+        tasks = dict(self._tasks.items())
+        flags = self._account_flags
+        dead = [key for key, value in tasks.items() if flags(value) & EXITED]
+        self._tasks.delete(dead)
+        self._deleted += len(dead)
+        for key in dead:
+            self._exited[key] = tasks[key]
+        return {**self._exited, **tasks}
+
+    def _read_histograms(self) -> dict[int, Any]:
+        if not self._want_histograms:
+            return {}
+        return {
+            cpu: self._slots.unpack(self._slots_memory, cpu * self._slots_stride)
+            for cpu in self.cpus
+        }
+
+    def close(self) -> None:
+        """Detach and unload. May be called twice."""
+        if hasattr(self, "_object"):
+            self._object.close()
+        if self._stats_fd is not None:
+            os.close(self._stats_fd)
+            self._stats_fd = None
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _trigger_offsets(percpu: Mapping[str, int]) -> dict[str, int]:
+    """Where the programs find what tells a softirq's trigger; empty where that is not known."""
+    wanted = ("runqueues", PERCPU_PREEMPT_COUNT, PERCPU_PENDING)
+    if not all(name in percpu for name in wanted):
+        return {}
+    return {
+        "has_percpu_offsets": 1,
+        "runqueues_offset": percpu["runqueues"],
+        "preempt_count_offset": percpu[PERCPU_PREEMPT_COUNT],
+        "softirq_pending_offset": percpu[PERCPU_PENDING],
+    }
+
+
+def _cgroup_paths() -> Any:
+    """A function from a cgroup's id to its path; without cgroup v2, no task has one."""
+    try:
+        return Cgroups().path
+    except MissingFeature:
+        return lambda cgroup_id: None

@@ -1,0 +1,219 @@
+"""Two readings of the counters make an interval: the only arithmetic between kernel and rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nettax.ledger.rows import (
+    KINDS,
+    KTHREADS,
+    TRIGGERS,
+    VECTORS,
+    CpuShare,
+    Events,
+    OwnCost,
+    TaskShare,
+)
+from nettax.ledger.toll import Toll
+
+__all__ = ["Decoder", "Interval", "Reading"]
+
+EXITED, FOLLOWED = 1, 2  # TASK_EXITED, TASK_FOLLOWED in bpf/ledger.h
+
+
+@dataclass(frozen=True, slots=True)
+class Decoder:
+    """How to turn what the kernel kept into rows; one for each ledger."""
+
+    key: Callable[[bytes], Any]
+    account: Callable[[bytes], Any]
+    cgroup_path: Callable[[int], str | None]
+    toll: Toll | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The counters at one moment, cumulative since the ledger was armed.
+
+    Subtract an earlier reading to get an `Interval`. Tasks that have exited are in the first
+    reading after their end and in no later one, so subtract consecutive readings.
+    """
+
+    decoder: Decoder
+    time_ns: int
+    """CLOCK_MONOTONIC."""
+    cpus: Mapping[int, Any]
+    """struct cpu_totals by CPU."""
+    offline: frozenset[int]
+    tasks: Mapping[bytes, bytes]
+    """struct task_account by struct task_key, as the kernel keeps them."""
+    squeezed: Mapping[int, int]
+    steal_ns: Mapping[int, int]
+    lost: int
+    self_cpu_ns: int
+    bpf_ns: int | None
+    bpf_runs: int | None
+    histograms: Mapping[int, Any]
+    """struct cpu_histograms by CPU; empty unless asked for."""
+
+    def __sub__(self, earlier: Reading) -> Interval:
+        cpus = tuple(self._cpus(earlier))
+        return Interval(
+            start_ns=earlier.time_ns,
+            wall_ns=self.time_ns - earlier.time_ns,
+            cpus=cpus,
+            tasks=tuple(self._tasks(earlier)),
+            events=Events(
+                lost=self.lost - earlier.lost,
+                unmatched=self._growth(earlier, "unmatched"),
+                inferred_ns=self._growth(earlier, "inferred_ns"),
+                unkept_ns=sum(cpu.unkept_ns for cpu in cpus),
+            ),
+            own_cost=OwnCost(
+                self.self_cpu_ns - earlier.self_cpu_ns,
+                _minus(self.bpf_ns, earlier.bpf_ns),
+                _minus(self.bpf_runs, earlier.bpf_runs),
+            ),
+            histograms=_histograms(self.histograms, earlier.histograms),
+            toll=self.decoder.toll,
+        )
+
+    def _growth(self, earlier: Reading, field: str) -> int:
+        return sum(
+            getattr(t, field) - getattr(earlier.cpus[c], field) for c, t in self.cpus.items()
+        )
+
+    def _cpus(self, earlier: Reading) -> Iterator[CpuShare]:
+        for cpu, now in self.cpus.items():
+            then = earlier.cpus[cpu]
+            offline = cpu in self.offline or cpu in earlier.offline
+            squeezed = _minus(self.squeezed.get(cpu), earlier.squeezed.get(cpu))
+            steal = self.steal_ns.get(cpu, 0) - earlier.steal_ns.get(cpu, 0)
+            yield _cpu_share(cpu, not offline, now, then, squeezed, steal, self.decoder.toll)
+
+    def _tasks(self, earlier: Reading) -> Iterator[TaskShare]:
+        decoder = self.decoder
+        for key, value in self.tasks.items():
+            before = earlier.tasks.get(key)
+            if before == value:
+                continue
+            now = decoder.account(value)
+            then = decoder.account(before if before is not None else bytes(len(value)))
+            share = _task_share(decoder.key(key), now, then, decoder)
+            if share.oncpu_ns or share.wait_ns:
+                yield share
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """The ledger of one interval: who had each CPU, and what was taken from whom."""
+
+    start_ns: int
+    """CLOCK_MONOTONIC."""
+    wall_ns: int
+    cpus: tuple[CpuShare, ...]
+    tasks: tuple[TaskShare, ...]
+    """Every task that ran or waited, in no order."""
+    events: Events
+    own_cost: OwnCost
+    histograms: Mapping[str, tuple[int, ...]]
+    """Run times summed over CPUs: slot i counts [2^i, 2^(i+1)) ns; empty unless asked for."""
+    toll: Toll | None
+    """The calibration that `toll_ns` was charged by; None if this host has none."""
+
+
+def _minus(now: int | None, then: int | None) -> int | None:
+    return None if now is None or then is None else now - then
+
+
+def _named(names: tuple[str, ...], now: tuple[int, ...], then: tuple[int, ...]) -> dict[str, int]:
+    return {name: a - b for name, a, b in zip(names, now, then, strict=True)}
+
+
+def _cpu_share(
+    cpu: int, online: bool, now: Any, then: Any, squeezed: int | None, steal: int, toll: Toll | None
+) -> CpuShare:
+    stolen = {
+        "hardirq": now.stolen_hardirq_ns - then.stolen_hardirq_ns,
+        **_named(VECTORS, now.stolen_softirq_ns, then.stolen_softirq_ns),
+    }
+    kthread = _named(KTHREADS, now.kthread_ns, then.kthread_ns)
+    wall = now.now_ns - then.now_ns
+    idle = now.idle_ns - then.idle_ns
+    interrupted = now.idle_interrupted_ns - then.idle_interrupted_ns
+    own = now.own_ns - then.own_ns
+    booked = idle + interrupted + own + sum(stolen.values()) + sum(kthread.values())
+    interrupts = now.interrupts - then.interrupts
+    return CpuShare(
+        cpu=cpu,
+        online=online,
+        wall_ns=wall,
+        idle_ns=idle,
+        idle_interrupted_ns=interrupted,
+        own_ns=own,
+        stolen_ns=stolen,
+        kthread_ns=kthread,
+        residual_ns=wall - booked,
+        unkept_ns=now.unkept_ns - then.unkept_ns,
+        hardirq_ns=now.hardirq_ns - then.hardirq_ns,
+        softirq_ns=_named(VECTORS, now.softirq_ns, then.softirq_ns),
+        softirq_count=_named(VECTORS, now.softirq_count, then.softirq_count),
+        hardirq_count=interrupts,
+        ipi_count=now.ipis - then.ipis,
+        polls=now.polls - then.polls,
+        packets=now.packets - then.packets,
+        squeezed=squeezed,
+        switches=now.switches - then.switches,
+        steal_ns=steal,
+        toll_ns=toll.charge(interrupts) if toll else None,
+    )
+
+
+def _task_share(key: Any, now: Any, then: Any, decoder: Decoder) -> TaskShare:
+    interrupts = now.interrupts - then.interrupts
+    return TaskShare(
+        pid=key.pid,
+        tgid=now.tgid,
+        start_ns=key.start_ns,
+        comm=now.comm,
+        kind=KINDS[now.kind],
+        cgroup=decoder.cgroup_path(now.cgroup),
+        cpu=now.cpu,
+        exited=bool(now.flags & EXITED),
+        followed=bool(now.flags & FOLLOWED),
+        billed_ns=now.billed_ns - then.billed_ns,
+        oncpu_ns=now.oncpu_ns - then.oncpu_ns,
+        own_ns=now.own_ns - then.own_ns,
+        stolen_ns={
+            "hardirq": now.hardirq_ns - then.hardirq_ns,
+            **_named(VECTORS, now.softirq_ns, then.softirq_ns),
+        },
+        stolen_by_trigger_ns=_named(TRIGGERS, now.trigger_ns, then.trigger_ns),
+        displaced_ns=_named(KTHREADS, now.displaced_ns, then.displaced_ns),
+        wait_ns=now.wait_ns - then.wait_ns,
+        interrupts=interrupts,
+        switches=now.switches - then.switches,
+        toll_ns=decoder.toll.charge(interrupts) if decoder.toll else None,
+    )
+
+
+def _histograms(now: Mapping[int, Any], then: Mapping[int, Any]) -> dict[str, tuple[int, ...]]:
+    if not now:
+        return {}
+    slots = len(next(iter(now.values())).hardirq)
+    total: dict[str, list[int]] = {}
+    for cpu, later in now.items():
+        for name, counts in _slots(later, slots).items():
+            before = _slots(then[cpu], slots)[name]
+            row = total.setdefault(name, [0] * slots)
+            for i, (a, b) in enumerate(zip(counts, before, strict=True)):
+                row[i] += a - b
+    return {name: tuple(row) for name, row in total.items() if any(row)}
+
+
+def _slots(histograms: Any, slots: int) -> dict[str, tuple[int, ...]]:
+    softirqs = histograms.softirq
+    vectors = {name: softirqs[i * slots :][:slots] for i, name in enumerate(VECTORS)}
+    return {"hardirq": histograms.hardirq, **vectors, "poll": histograms.poll}

@@ -1,0 +1,149 @@
+"""What the ledger says about an interval: frozen rows, all times in ns, all counts plain.
+
+Field names are those of the schema `nettax.stat/1`; what they mean is in docs/ledger.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+__all__ = [
+    "VECTORS",
+    "CpuShare",
+    "Events",
+    "OwnCost",
+    "TaskShare",
+    "TollShare",
+]
+
+# Softirq vectors in the kernel's order (include/linux/interrupt.h), as /proc/softirqs names them.
+VECTORS = (
+    "hi",
+    "timer",
+    "net_tx",
+    "net_rx",
+    "block",
+    "irq_poll",
+    "tasklet",
+    "sched",
+    "hrtimer",
+    "rcu",
+)
+KTHREADS = ("ksoftirqd", "napi", "irq")
+TRIGGERS = ("irq_exit", "bh_enable", "unknown")
+KINDS = (*KTHREADS, "task", "idle")
+
+
+@dataclass(frozen=True, slots=True)
+class TollShare:
+    """Interrupts × the calibrated cost of entering and leaving one: an estimate, with its interval.
+
+    It lies inside the other accounts (own, idle, stolen): never add it to them.
+    """
+
+    estimate: int
+    low: int
+    high: int
+
+
+@dataclass(frozen=True, slots=True)
+class CpuShare:
+    """Where one CPU's time went.
+
+    wall = idle + idle_interrupted + own + Σ stolen + Σ kthread + residual.
+    """
+
+    cpu: int
+    online: bool
+    wall_ns: int
+    idle_ns: int
+    idle_interrupted_ns: int
+    own_ns: int
+    stolen_ns: Mapping[str, int]
+    """From tasks, by `hardirq` or softirq vector; hard IRQs also from network kernel threads."""
+    kthread_ns: Mapping[str, int]
+    """On-CPU time of ksoftirqd, NAPI and IRQ threads, less the hard IRQs inside it."""
+    residual_ns: int
+    unkept_ns: int
+    """Part of own, stolen and kthread that belongs to tasks for which the map had no room."""
+    hardirq_ns: int
+    """In any context: tasks, idle, kernel threads."""
+    softirq_ns: Mapping[str, int]
+    """By vector, in any context."""
+    softirq_count: Mapping[str, int]
+    hardirq_count: int
+    """Hard IRQs of every kind, IPIs included."""
+    ipi_count: int
+    polls: int
+    packets: int
+    """Work that NAPI polls reported: received packets, and whatever else a driver counts."""
+    squeezed: int | None
+    switches: int
+    steal_ns: int
+    """The hypervisor's, from /proc/stat: inside the other accounts, as `toll_ns` is."""
+    toll_ns: TollShare | None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskShare:
+    """What one task was billed, and what it got.
+
+    on-CPU = own + Σ stolen.
+    """
+
+    pid: int
+    tgid: int
+    start_ns: int
+    """Since boot: with `pid`, the task's identity."""
+    comm: str
+    kind: str
+    """`task`, or `ksoftirqd`, `napi`, `irq`."""
+    cgroup: str | None
+    cpu: int
+    """Where it ran last."""
+    exited: bool
+    followed: bool
+    billed_ns: int
+    """What the kernel charged (sum_exec_runtime, which utime + stime add up to)."""
+    oncpu_ns: int
+    own_ns: int
+    stolen_ns: Mapping[str, int]
+    stolen_by_trigger_ns: Mapping[str, int]
+    """The softirqs in `stolen_ns`, by what ran them."""
+    displaced_ns: Mapping[str, int]
+    """Part of `wait_ns` during which a network kernel thread had the CPU."""
+    wait_ns: int
+    interrupts: int
+    switches: int
+    toll_ns: TollShare | None
+
+    @property
+    def taken_ns(self) -> int:
+        """Stolen and displaced together."""
+        return sum(self.stolen_ns.values()) + sum(self.displaced_ns.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """What the ledger could not account for."""
+
+    lost: int
+    """Events that the kernel dropped because a program was already running on that CPU."""
+    unmatched: int
+    """Events that did not fit the state they met (an exit without an entry)."""
+    inferred_ns: int
+    """Time around untraced switches, divided by the scheduler's own record."""
+    unkept_ns: int
+    """On-CPU time of tasks for which the map had no room."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnCost:
+    """What the measurement itself cost."""
+
+    cpu_ns: int
+    """CPU time of this process."""
+    bpf_ns: int | None
+    """Time inside the programs in the kernel; None unless it was asked to count."""
+    bpf_runs: int | None
