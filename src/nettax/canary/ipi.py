@@ -28,7 +28,7 @@ class IpiReading:
 
     victim: CanaryReading
     ipis: int
-    """IPIs sent: at most the one in flight ahead of the victim's stamp, and 50 µs' worth."""
+    """Calls of membarrier(2). Each is an IPI if the victim was on its CPU, else it is none."""
 
     def __sub__(self, earlier: IpiReading) -> IpiGaps:
         """Return what happened since ``earlier``.
@@ -50,7 +50,8 @@ class IpiGaps:
         """Return what one IPI cost the victim, in ns: its gaps beyond the baseline's, per IPI.
 
         ``baseline`` is a storm of rate 0 close in time: what the hypervisor and the tick take
-        anyway, as a share of wall time.
+        anyway, as a share of wall time. The victim must have had its CPU to itself: where
+        ``victim.run_delay_ns`` is more than a few per cent, discard the interval.
 
         :raises UsageError: no IPI was sent in this interval.
         """
