@@ -1,7 +1,9 @@
-"""What nettax changes on the host, and how each change is undone."""
+"""What nettax changes on the host, journalled before it is made and undone afterwards."""
 
 from __future__ import annotations
 
+from nettax.host.host import Host
 from nettax.host.process import spawn
+from nettax.host.recovery import Undone, recover
 
-__all__ = ["spawn"]
+__all__ = ["Host", "Undone", "recover", "spawn"]

@@ -17,6 +17,7 @@ MS_SHARED = 1 << 20
 PR_SET_PDEATHSIG = 1
 
 _FSCONFIG_CMD_CREATE = 6  # include/uapi/linux/mount.h
+_PIDFD_GETFD = 438  # on every architecture
 _CLOEXEC = 1  # FSOPEN_CLOEXEC and FSMOUNT_CLOEXEC
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -70,3 +71,15 @@ def detached_mount(filesystem: str) -> int:
         return _checked(_libc.fsmount(context, _CLOEXEC, 0), filesystem)
     finally:
         os.close(context)
+
+
+def duplicate_fd(pid: int, fd: int) -> int:
+    """Return a descriptor of the file that process ``pid`` has open as ``fd``: pidfd_getfd(2).
+
+    Needs Linux 5.6 and the right to ptrace the process.
+    """
+    handle = os.pidfd_open(pid)
+    try:
+        return _checked(_libc.syscall(_PIDFD_GETFD, handle, fd, 0))
+    finally:
+        os.close(handle)

@@ -7,7 +7,7 @@ from functools import cache
 
 from nettax.errors import NettaxError
 
-_PATH = f"{__path__[0]}/libnettax.so"
+PATH = f"{__path__[0]}/libnettax.so"
 
 
 @cache
@@ -19,7 +19,7 @@ def library() -> ctypes.CDLL:
     :raises NettaxError: the library is missing or was built for another machine.
     """
     try:
-        return ctypes.CDLL(_PATH, use_errno=True)
+        return ctypes.CDLL(PATH, use_errno=True)
     except OSError as error:
         raise NettaxError(
             f"cannot load nettax's native library: {error}.\n"
