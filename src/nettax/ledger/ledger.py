@@ -152,6 +152,21 @@ class Ledger:
         programs.sort(key=lambda program: not program.name.endswith("_exit"))
         self._object.attach(programs)
 
+    @property
+    def raw_tracepoints(self) -> bool:
+        """Whether it had to do without attaching by BTF."""
+        return self._raw
+
+    @property
+    def tracepoints(self) -> tuple[str, ...]:
+        """What it is attached to."""
+        return tuple(name for name in self._object.programs if name != "settle")
+
+    @property
+    def tells_triggers(self) -> bool:
+        """Whether it can tell a softirq that an interrupt ran from one that a system call ran."""
+        return bool(_trigger_offsets(bpf.percpu_offsets()))
+
     def _wanted(self, tracepoint: str) -> bool:
         if tracepoint == "settle":
             return True

@@ -1,0 +1,5 @@
+"""`python -m nettax`: the same as `nettax`."""
+
+from nettax.cli import main
+
+main()

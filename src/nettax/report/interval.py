@@ -1,0 +1,189 @@
+"""One interval of the ledger, as text, JSON and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from nettax.ledger import CpuShare, Interval, TaskShare
+from nettax.report.table import count, percent, signed_percent, table
+
+__all__ = ["by_taken", "document", "histogram_text", "tasks_csv", "text"]
+
+SCHEMA = "nettax.stat/1"
+
+
+def by_taken(tasks: Iterable[TaskShare]) -> list[TaskShare]:
+    """Tasks by what was taken from them, most first; then by what they were billed."""
+    return sorted(tasks, key=lambda t: (-t.taken_ns, -t.billed_ns))
+
+
+def document(interval: Interval, tasks: Sequence[TaskShare]) -> dict[str, Any]:
+    """The interval as the JSON document `nettax.stat/1`; `tasks` are those selected."""
+    return {
+        "schema": SCHEMA,
+        "interval": {"start_ns": interval.start_ns, "wall_ns": interval.wall_ns},
+        "cpus": [asdict(cpu) for cpu in interval.cpus],
+        "tasks": [asdict(task) for task in tasks],
+        "histograms": {name: list(slots) for name, slots in interval.histograms.items()},
+        "toll": asdict(interval.toll) if interval.toll else None,
+        "events": asdict(interval.events),
+        "self": asdict(interval.own_cost),
+    }
+
+
+def tasks_csv(tasks: Sequence[TaskShare]) -> str:
+    """One line per task, nested fields as `outer.inner`, with a header."""
+    rows = [dict(_flat(asdict(task))) for task in tasks]
+    out = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(out, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return out.getvalue().rstrip("\n")
+
+
+def _flat(row: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for name, value in row.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def text(interval: Interval, tasks: Sequence[TaskShare], rows: int) -> str:
+    """The interval as tables for people: tasks, CPUs, and what could not be accounted for."""
+    parts = [_heading(interval), _tasks(interval, tasks[:rows]), _cpus(interval)]
+    if len(tasks) > rows:
+        parts.insert(2, f"({len(tasks) - rows} more tasks; -n sets how many are shown)")
+    if interval.histograms:
+        parts += [histogram_text(name, slots) for name, slots in interval.histograms.items()]
+    parts.append(_footer(interval))
+    return "\n\n".join(parts)
+
+
+def _heading(interval: Interval) -> str:
+    return (
+        f"{interval.wall_ns / 1e9:.3f} s on {len(interval.cpus)} CPUs; "
+        "shares in % of one CPU; ≈toll lies inside the other columns"
+    )
+
+
+def _tasks(interval: Interval, tasks: Sequence[TaskShare]) -> str:
+    wall = interval.wall_ns
+    toll = interval.toll is not None
+
+    def row(task: TaskShare) -> list[str]:
+        stolen = task.stolen_ns
+        net = stolen["net_rx"] + stolen["net_tx"]
+        other = sum(stolen.values()) - net - stolen["hardirq"]
+        cells = [
+            task.comm + ("†" if task.exited else ""),
+            str(task.pid),
+            percent(task.billed_ns, wall),
+            percent(task.own_ns, wall),
+            percent(stolen["hardirq"], wall),
+            percent(net, wall),
+            percent(other, wall),
+            percent(sum(task.displaced_ns.values()), wall),
+        ]
+        return [*cells, percent(task.toll_ns.estimate, wall)] if task.toll_ns else cells
+
+    head = ["task", "pid", "billed", "own", "hardirq", "net", "softirq", "displaced"]
+    return table([*head, "≈toll"] if toll else head, [row(task) for task in tasks])
+
+
+def _cpus(interval: Interval) -> str:
+    toll = interval.toll is not None
+
+    def row(cpu: CpuShare) -> list[str]:
+        wall = cpu.wall_ns
+        net = cpu.stolen_ns["net_rx"] + cpu.stolen_ns["net_tx"]
+        other = sum(cpu.stolen_ns.values()) - net - cpu.stolen_ns["hardirq"]
+        cells = [
+            str(cpu.cpu) if cpu.online else f"{cpu.cpu} offline",
+            percent(cpu.idle_ns, wall),
+            percent(cpu.idle_interrupted_ns, wall),
+            percent(cpu.own_ns, wall),
+            percent(cpu.stolen_ns["hardirq"], wall),
+            percent(net, wall),
+            percent(other, wall),
+            percent(sum(cpu.kthread_ns.values()), wall),
+            signed_percent(cpu.residual_ns, wall),
+            *([percent(cpu.toll_ns.estimate, wall)] if cpu.toll_ns else []),
+        ]
+        return [*cells, percent(cpu.steal_ns, wall)]
+
+    head = ["CPU", "idle", "idle-irq", "own", "hardirq", "net", "softirq", "kthread", "residual"]
+    shares = table([*head, *(["≈toll"] if toll else []), "steal"], map(row, interval.cpus))
+    return shares + "\n\n" + _work(interval)
+
+
+def _work(interval: Interval) -> str:
+    def row(cpu: CpuShare) -> list[str]:
+        seconds = (cpu.wall_ns or 1) / 1e9
+        rates = (cpu.hardirq_count, cpu.ipi_count, cpu.softirq_count["net_rx"], cpu.polls)
+        return [
+            str(cpu.cpu),
+            *(count(number / seconds) for number in rates),
+            count(cpu.packets / seconds),
+            f"{cpu.softirq_ns['net_rx'] / cpu.packets:.0f}" if cpu.packets else "·",
+            "?" if cpu.squeezed is None else count(cpu.squeezed / seconds),
+        ]
+
+    head = ["CPU", "irq/s", "ipi/s", "net_rx/s", "polls/s", "packets/s", "ns/packet", "squeezed/s"]
+    return table(head, map(row, interval.cpus))
+
+
+def _footer(interval: Interval) -> str:
+    wall = sum(cpu.wall_ns for cpu in interval.cpus)
+    residual = sum(cpu.residual_ns for cpu in interval.cpus)
+    events, cost = interval.events, interval.own_cost
+    lines = [
+        f"residual {signed_percent(residual, wall)} % · lost events {events.lost} · "
+        f"unmatched {events.unmatched} · inferred {100 * events.inferred_ns / wall:.1f} % · "
+        f"unkept {100 * events.unkept_ns / wall:.1f} %",
+        f"nettax itself: {cost.cpu_ns / 1e6:.1f} ms of CPU in user space"
+        + (
+            f", {cost.bpf_ns / 1e6:.1f} ms in its {count(cost.bpf_runs)} program runs"
+            f" ({cost.bpf_ns / cost.bpf_runs:.0f} ns each)"
+            if cost.bpf_ns is not None and cost.bpf_runs
+            else " (programs in the kernel not timed: --time-programs)"
+        ),
+    ]
+    if interval.toll:
+        toll = interval.toll
+        lines.append(
+            f"toll: {toll.ns:.0f} ns an interrupt [{toll.low:.0f}, {toll.high:.0f}], calibrated"
+        )
+    else:
+        lines.append("toll: not calibrated on this host (nettax canary --calibrate)")
+    return "\n".join(lines)
+
+
+def histogram_text(name: str, slots: Sequence[int], width: int = 40) -> str:
+    """A log2 histogram of run times, one line per slot between the first and last in use."""
+    used = [i for i, number in enumerate(slots) if number]
+    first, last, most = used[0], used[-1], max(slots)
+    rows = (
+        [
+            f"{_time(1 << i)} …",
+            count(slots[i]),
+            "█" * max(round(width * slots[i] / most), slots[i] > 0),
+        ]
+        for i in range(first, last + 1)
+    )
+    body = "\n".join(f"{low:>12}  {number:>6}  {bar}" for low, number, bar in rows)
+    return f"{name} run time, {count(sum(slots))} runs\n{body}"
+
+
+def _time(ns: int) -> str:
+    scale: tuple[tuple[int, str], ...] = ((1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "µs"))
+    form: Callable[[float], str] = "{:.3g}".format
+    for size, unit in scale:
+        if ns >= size:
+            return f"{form(ns / size)} {unit}"
+    return f"{ns} ns"

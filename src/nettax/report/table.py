@@ -1,0 +1,38 @@
+"""Plain text tables, and numbers as people read them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+__all__ = ["count", "percent", "signed_percent", "table"]
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
+    """Columns as wide as their longest cell; the first `left` columns flush left, others right."""
+    lines = [head, *rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if i < left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
+def percent(part: float, whole: float) -> str:
+    """A share of one CPU; a dot where there is nothing, so that the eye finds what there is."""
+    return f"{100 * part / whole:.1f}" if whole and abs(part / whole) >= 0.0005 else "·"
+
+
+def signed_percent(part: float, whole: float) -> str:
+    """A share that may be negative, with enough digits to tell a residual from nothing."""
+    return f"{100 * part / whole:+.3f}" if whole else "·"
+
+
+def count(number: float) -> str:
+    """A count with k and M (powers of ten): three digits that matter."""
+    for unit, size in (("M", 1e6), ("k", 1e3)):
+        if number >= size:
+            return f"{number / size:.3g}{unit}"
+    return f"{number:.0f}"
