@@ -41,6 +41,7 @@ def host(tmp_path: Path) -> tuple[Path, Path]:
     write(sys / "devices/pci0/0000:00:03.0/msi_irqs/7", "msix\n")
     (sys / "devices/pci0/0000:00:03.0/virtio0").mkdir()
     (guest / "device").symlink_to(sys / "devices/pci0/0000:00:03.0/virtio0")
+    write(sys / "class/net/bonding_masters", "bond0\n")
     veth = sys / "class/net/veth0"
     write(veth / "ifindex", "9\n")
     write(veth / "queues/rx-0/rps_cpus", "2\n")

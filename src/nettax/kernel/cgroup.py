@@ -40,7 +40,7 @@ def v1_mount(controller: str, proc: StrPath = "/proc") -> Path | None:
 
 
 def cgroup_of(pid: int, controller: str = "", proc: StrPath = "/proc") -> str | None:
-    """Return the path of a process's cgroup; None if it has ended.
+    """Return the path of a process's cgroup; None if it has ended or is hidden (hidepid).
 
     Without `controller` in the v2 hierarchy, else in that v1 controller's. A cgroup that was
     removed under a process reads ``/x (deleted)``.
@@ -49,7 +49,7 @@ def cgroup_of(pid: int, controller: str = "", proc: StrPath = "/proc") -> str | 
     """
     try:
         lines = read_text(f"{proc}/{pid}/cgroup").splitlines()
-    except (FileNotFoundError, ProcessLookupError):
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
         return None
     for line in lines:
         _, controllers, path = line.split(":", 2)

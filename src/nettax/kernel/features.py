@@ -66,7 +66,8 @@ def capabilities(proc: StrPath = "/proc") -> frozenset[str]:
     CAP_SYS_ADMIN implies CAP_BPF and CAP_PERFMON (include/linux/capability.h, bpf_capable and
     perfmon_capable), so they are in the set with it.
     """
-    if str(Path(proc, "self/ns/user").readlink()) != _INITIAL_USER_NAMESPACE:
+    namespace = Path(proc, "self/ns/user")  # not there where the kernel has only the initial one
+    if namespace.is_symlink() and str(namespace.readlink()) != _INITIAL_USER_NAMESPACE:
         return frozenset()
     status = read_text(f"{proc}/self/status")
     mask = int(status.partition("CapEff:")[2].split(None, 1)[0], 16)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from nettax.errors import UsageError
 from nettax.kernel import cpus
-from nettax.kernel.files import StrPath, list_names, read_word
+from nettax.kernel.files import StrPath, read_text, read_word
 
 __all__ = ["Irq", "NetDevice", "RxQueue", "TxQueue", "device", "devices"]
 
@@ -67,22 +67,30 @@ class NetDevice:
 
 def devices(sys: StrPath = "/sys") -> list[str]:
     """Return the names of the network devices, sorted."""
-    return sorted(list_names(f"{sys}/class/net"))
+    # A loaded bonding driver keeps a file beside them, bonding_masters.
+    return sorted(entry.name for entry in Path(sys, "class/net").iterdir() if entry.is_dir())
 
 
 def device(name: str, sys: StrPath = "/sys", proc: StrPath = "/proc") -> NetDevice:
     """Read one network device.
 
-    :raises UsageError: if there is none of that name in this network namespace.
+    :raises UsageError: if there is none of that name in this network namespace, or no longer.
     """
-    if name not in devices(sys):
-        raise UsageError(f"no network device {name!r} here: there are {', '.join(devices(sys))}")
-    where = Path(sys, "class/net", name)
+    there = devices(sys)
+    if name in there:
+        try:
+            return _device(name, Path(sys, "class/net", name), sys, proc)
+        except FileNotFoundError:  # it went away meanwhile
+            there.remove(name)
+    raise UsageError(f"no network device {name!r} here: there are {', '.join(there)}")
+
+
+def _device(name: str, where: Path, sys: StrPath, proc: StrPath) -> NetDevice:
     driver = where / "device" / "driver"
     threaded = read_word(where / "threaded")
     return NetDevice(
         name=name,
-        ifindex=int(read_word(where / "ifindex") or 0),
+        ifindex=int(read_text(where / "ifindex")),
         driver=driver.resolve().name if driver.exists() else None,
         threaded=None if threaded is None else threaded != "0",
         rx_queues=tuple(_rx_queue(where, index) for index in _queues(where, "rx-")),

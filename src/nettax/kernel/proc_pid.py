@@ -17,6 +17,8 @@ from nettax.kernel.proc_stat import TICK_NS
 
 __all__ = ["SchedStat", "TaskStat", "cmdline", "comm", "pids", "schedstat", "task_stat", "threads"]
 
+# Of a task that has ended, and of one that hidepid=2 or 1 hides.
+_GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
 _PF_KTHREAD = 0x0020_0000  # include/linux/sched.h
 
 
@@ -76,7 +78,7 @@ def threads(pid: int, proc: StrPath = "/proc") -> list[int]:
     """Return the threads of a process; none if it has ended."""
     try:
         return [int(name) for name in list_names(f"{proc}/{pid}/task")]
-    except (FileNotFoundError, ProcessLookupError):
+    except _GONE:
         return []
 
 
@@ -110,7 +112,7 @@ def _read(pid: int, tid: int | None, name: str, proc: StrPath) -> str | None:
     where = f"{proc}/{pid}" if tid is None else f"{proc}/{pid}/task/{tid}"
     try:
         return read_text(f"{where}/{name}")
-    except (FileNotFoundError, ProcessLookupError):
+    except _GONE:
         return None
 
 
