@@ -81,7 +81,8 @@ class Testbed:
             _configure(self.sender, SENDER, RECEIVER)
             _configure(self.receiver, RECEIVER, SENDER)
             self._device = stack.enter_context(Device(self.receiver, DEVICE))
-            _await_up(self._device)
+            for netns in (self.sender, self.receiver):
+                _await_up(netns)
             self._steer()
             self._stack = stack.pop_all()
         return self
@@ -196,10 +197,15 @@ def _configure(netns: str, own: str, other: str) -> None:
         routes.neigh("add", ifindex=index, dst=other, lladdr=_MAC[other], state=_PERMANENT)
 
 
-def _await_up(device: Device) -> None:
-    """Wait until the kernel's link watch has seen both ends."""
+def _await_up(netns: str) -> None:
+    """Wait until the kernel's link watch has seen the device's carrier; until then it is mute.
+
+    That takes up to a second, but since Linux v6.8 ("net: core: synchronize link-watch when
+    carrier is queried") the question alone brings it about.
+    """
     deadline = time.monotonic() + _LINK_UP
-    while device.read("operstate") != "up":
-        if time.monotonic() > deadline:
-            raise NettaxError(f"the testbed's veth did not come up within {_LINK_UP:g} s.")
-        time.sleep(0.001)
+    with Device(netns, DEVICE) as device:
+        while device.read("carrier") != "1" or device.read("operstate") != "up":
+            if time.monotonic() > deadline:
+                raise NettaxError(f"the testbed's veth did not come up within {_LINK_UP:g} s.")
+            time.sleep(0.001)
