@@ -1,0 +1,38 @@
+"""`nettax demo`: the founding experiment, on this machine."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from nettax.cli.progress import progress
+from nettax.experiment.calibration import calibrate
+from nettax.experiment.demo import demo
+from nettax.host import recover
+from nettax.ledger import Toll
+from nettax.report.demo import document, text
+
+
+@click.command()
+@click.option("-r", "--repeat", type=click.IntRange(min=1), default=5, help="Rounds (5).")
+@click.option(
+    "-d", "--duration", type=click.FloatRange(min=0.1), default=1.0, help="Seconds a window (1)."
+)
+@click.option("--seed", type=int, help="Repeat the order of an earlier run.")
+@click.option("--json", "as_json", is_flag=True, help="One document, every run in it.")
+def command(repeat: int, duration: float, seed: int | None, as_json: bool) -> None:
+    """See it: what top says a program got, what it got, and who took the rest.
+
+    Two network namespaces, a veth pair and a canary are made on this host and removed again; no
+    traffic leaves it. Needs root and two CPUs, and takes about two minutes, of which half a
+    minute calibrates the toll if this host has no calibration yet.
+    """
+    recover()
+    toll = Toll.load()
+    if toll is None:
+        click.echo("calibrating the toll of an interrupt (once per host and kernel) …", err=True)
+        toll = calibrate(progress=progress("calibrating")).kept()
+        toll.save()
+    result = demo(toll, rounds=repeat, window_s=duration, seed=seed, progress=progress("measuring"))
+    click.echo(json.dumps(document(result), indent=1) if as_json else text(result))
