@@ -34,11 +34,24 @@ def test_ids_name_paths(mount: Path) -> None:
     assert cgroups.path((mount / "web/a").stat().st_ino) == "/web/a"
 
 
+class CountedWalks(Cgroups):
+    """Cgroups that count their walks."""
+
+    walks = 0
+
+    def _walk(self) -> None:
+        self.walks += 1
+        super()._walk()
+
+
 def test_a_miss_looks_again_once(mount: Path) -> None:
-    cgroups = Cgroups(mount)
+    cgroups = CountedWalks(mount)
     late = add(mount, "late")
     assert cgroups.path(late) == "/late"
-    assert cgroups.path(1 << 60) is None
+    assert cgroups.walks == 2
+    for _ in range(3):
+        assert cgroups.path(1 << 60) is None
+    assert cgroups.walks == 3
 
 
 def test_a_removed_cgroup_keeps_its_name_for_late_events(mount: Path) -> None:

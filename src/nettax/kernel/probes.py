@@ -70,7 +70,10 @@ def _capabilities() -> list[Probe]:
         "CAP_NET_ADMIN": "steer packets, make network namespaces",
         "CAP_SYS_ADMIN": "time BPF programs, mount, enter namespaces",
     }
-    fix = 'sudo env "PATH=$PATH" nettax …'
+    if os.geteuid() == 0:
+        fix = "run on the host, or in a privileged container of the host's user namespace"
+    else:
+        fix = 'sudo env "PATH=$PATH" nettax …'
     return [
         Probe(name, name in held, f"to {use}", None if name in held else fix)
         for name, use in uses.items()
