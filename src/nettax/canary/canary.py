@@ -123,6 +123,14 @@ class CanaryInterval:
         """The share of wall time that passed in gaps."""
         return self.gap_ns / self.wall_ns
 
+    @property
+    def interrupted_share(self) -> float:
+        """The share of its time on the CPU that passed in gaps: all but the waits for the CPU.
+
+        Off by up to a tick at either end, as ``cpu_ns`` and ``run_delay_ns`` are.
+        """
+        return (self.gap_ns - self.run_delay_ns) / self.cpu_ns
+
 
 class Canary:
     """A canary on one CPU, in a process named ``nettax-canary``.

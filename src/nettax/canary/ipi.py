@@ -46,19 +46,24 @@ class IpiGaps:
     victim: CanaryInterval
     ipis: int
 
-    def cost_ns(self, baseline: IpiGaps) -> float:
-        """Return what one IPI cost the victim, in ns: its gaps beyond the baseline's, per IPI.
+    @property
+    def landed(self) -> float:
+        """IPIs that found the victim on its CPU: calls are even in time, so its share of it."""
+        return self.ipis * self.victim.cpu_ns / self.victim.wall_ns
 
-        ``baseline`` is a storm of rate 0 close in time: what the hypervisor and the tick take
-        anyway, as a share of wall time. The victim must have had its CPU to itself: where
-        ``victim.run_delay_ns`` is more than a few per cent, discard the interval.
+    def cost_ns(self, baseline: IpiGaps) -> float:
+        """Return what one IPI cost the victim, in ns.
+
+        That is what it lost on its CPU, beyond what it loses without a storm, over the IPIs that
+        landed. ``baseline`` is a storm of rate 0 close in time: the hypervisor's and the tick's
+        share. A neighbour on the victim's CPU is in neither term.
 
         :raises UsageError: no IPI was sent in this interval.
         """
         if not self.ipis:
             raise UsageError("no IPI was sent in this interval: it has no cost per IPI.")
-        taken = self.victim.gap_share - baseline.victim.gap_share
-        return taken * self.victim.wall_ns / self.ipis
+        taken = self.victim.interrupted_share - baseline.victim.interrupted_share
+        return taken * self.victim.cpu_ns / self.landed
 
 
 class IpiStorm:
