@@ -8,7 +8,7 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import TextIO
@@ -112,7 +112,7 @@ def _count(
     show: Callable[[Interval], None],
 ) -> None:
     """Read at the ends of the interval, or of each interval, and show the differences."""
-    last: Reading = ledger.read()
+    last: Reading = ledger.began
     start = time.monotonic()
     end = start + duration if duration else None
     if child:
@@ -177,7 +177,7 @@ def _interrupted() -> Iterator[Callable[[], bool]]:
 class _Gated:
     """A command that is there, with its pid, but starts only when told to."""
 
-    def __init__(self, words: Sequence[str]) -> None:
+    def __init__(self, words: tuple[str, ...]) -> None:
         # The pid must be known before the command runs, so that its first event is counted.
         gate, self._gate = os.pipe()
         self.pid = os.fork()

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from nettax.errors import MissingFeature, MissingPrivilege, NettaxError
+from nettax.kernel import features
 from nettax.kernel.btf import Btf
 
 __all__ = [
@@ -108,12 +109,10 @@ def _libbpf() -> ctypes.CDLL:
 @functools.cache
 def _vmlinux_btf() -> int:
     """The running kernel's BTF, parsed once by libbpf."""
+    features.btf_path()
     handle: int | None = _libbpf().btf__load_vmlinux_btf()
     if not handle:
-        raise MissingFeature(
-            "the kernel has no readable BTF (/sys/kernel/btf/vmlinux).\n"
-            "nettax needs Linux 5.17 or later built with CONFIG_DEBUG_INFO_BTF=y"
-        )
+        raise NettaxError(f"libbpf cannot read the kernel's BTF: {os.strerror(ctypes.get_errno())}")
     return handle
 
 
@@ -230,8 +229,7 @@ class Map:
         """All entries of a hash map, read in bulk (one system call for most maps)."""
         lib = _libbpf()
         room = self.max_entries
-        keys = ctypes.create_string_buffer(room * self.key_size)
-        values = ctypes.create_string_buffer(room * self.value_size)
+        keys, values = self._buffers
         position = ctypes.create_string_buffer(max(self.key_size, 4))
         previous = None
         while True:
@@ -246,6 +244,14 @@ class Map:
             if result < 0:
                 return
             previous = position
+
+    @functools.cached_property
+    def _buffers(self) -> tuple[Any, Any]:
+        """Room for all keys and values; only the part in use ever becomes resident."""
+        room = self.max_entries
+        sizes = room * self.key_size, room * self.value_size
+        keys, values = ((ctypes.c_char * size).from_buffer(mmap.mmap(-1, size)) for size in sizes)
+        return keys, values
 
     def _split(self, keys: Any, values: Any, count: int) -> Iterator[tuple[bytes, bytes]]:
         key_view, value_view = memoryview(keys), memoryview(values)
@@ -358,13 +364,10 @@ class Object:
 
         :raises KeyError: no such variable
         """
-        size = ctypes.c_size_t()
-        start = _libbpf().bpf_map__initial_value(self._find_map(".bss"), ctypes.byref(size))
+        memory = self.map(".bss").mapped()
         offset, code = self.btf.variables(".bss")[name]
-        form = "=" + code
-        return lambda: int(
-            struct.unpack(form, ctypes.string_at(start + offset, struct.calcsize(form)))[0]
-        )
+        unpack = struct.Struct("=" + code).unpack_from
+        return lambda: int(unpack(memory, offset)[0])
 
     def attach(self, programs: Sequence[Program]) -> None:
         """Attach programs to the tracepoints that their sections name, in order.

@@ -26,12 +26,16 @@ PERCPU_PREEMPT_COUNT, PERCPU_PENDING = "__preempt_count", "__softirq_pending"
 class Ledger:
     """The CPU bill of networking for this host, from entering the context to leaving it.
 
+    `began` is the reading at entering.
+
     ::
 
         with Ledger() as ledger:
-            before = ledger.read()
             time.sleep(1)
-            interval = ledger.read() - before
+            interval = ledger.finish() - ledger.began
+
+    or, as often as one likes, `read() - earlier`. The first way is exact; a `read()` while tasks
+    run on is skewed, between CPUs and tasks, by the millisecond that reading takes.
 
     Needs CAP_BPF and CAP_PERFMON. One process may have several ledgers; each pays for itself.
     """
@@ -123,8 +127,7 @@ class Ledger:
             self._slots = self._object.btf.layout("cpu_histograms")
             histograms = self._object.map("histograms")
             self._slots_memory, self._slots_stride = histograms.mapped(), histograms.stride
-        for cpu in self.cpus:
-            self._settle.run(ARM, cpu=cpu)
+        self.began = self._reading(ARM)
 
     def _load(self, name: str) -> None:
         path = OBJECTS / name
@@ -195,21 +198,23 @@ class Ledger:
             self._read_tasks()
 
     def _reading(self, request: int) -> Reading:
+        """Settle all CPUs, then read at once what they left, so that little happens in between."""
         offline = set()
         for cpu in self.cpus:
             try:
                 self._settle.run(request, cpu=cpu)
             except OSError:  # ENXIO
                 offline.add(cpu)
+        # At arming, accounts begin: what was booked since then is not of an earlier time.
+        tasks = {} if request == ARM else self._read_tasks()
+        self._exited = {}
         now = time.monotonic_ns()
-        memory = self._memory
         totals = {
-            cpu: self._totals.unpack(memory, cpu * self._stride + self._offset) for cpu in self.cpus
+            cpu: self._totals.unpack(self._memory, cpu * self._stride + self._offset)
+            for cpu in self.cpus
         }
         stats = [program.stats() for program in self._object.programs.values()]
         timed = self._stats_fd is not None
-        tasks = self._read_tasks()
-        self._exited = {}
         return Reading(
             decoder=self._decoder,
             time_ns=now,
