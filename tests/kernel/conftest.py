@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from typing import Protocol
 
 import pytest
 
 from nettax.host import Host
+from nettax.kernel import proc_stat
 
+QUIET = 0.10  # of all CPUs' time
 _WHY_NOT = "" if os.geteuid() == 0 else "needs root: namespaces, cgroups and masks are changed"
 
 
@@ -23,18 +24,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(_WHY_NOT)
 
 
-class Eventually(Protocol):
-    def __call__(self, condition: Callable[[], object], limit: float = ...) -> None: ...
-
-
 @pytest.fixture
-def eventually() -> Eventually:
-    """Wait until a condition holds; fail when it does not within ``limit`` seconds."""
+def eventually() -> Callable[[Callable[[], object]], None]:
+    """Wait until a condition holds; fail when it does not within ten seconds."""
 
-    def wait(condition: Callable[[], object], limit: float = 10.0) -> None:
-        deadline = time.monotonic() + limit
+    def wait(condition: Callable[[], object]) -> None:
+        deadline = time.monotonic() + 10
         while not condition():
-            assert time.monotonic() < deadline, f"not so within {limit:g} s"
+            assert time.monotonic() < deadline, "not so within 10 s"
             time.sleep(0.005)
 
     return wait
@@ -47,3 +44,24 @@ def host() -> Iterator[Host]:
         pytest.skip(_WHY_NOT)
     with Host() as host:
         yield host
+
+
+@pytest.fixture
+def await_quiet() -> Callable[[], None]:
+    """Wait until somebody else's load has gone: a known answer is known of a quiet host only."""
+    deadline = time.monotonic() + 20
+
+    def wait() -> None:
+        while (busy := busy_share(0.1)) > QUIET:
+            if time.monotonic() > deadline:
+                pytest.skip(f"this host has been busy for 20 s (now {busy:.0%})")
+
+    return wait
+
+
+def busy_share(seconds: float) -> float:
+    """The share of all CPUs' time that was not idle."""
+    before = proc_stat.stat().total
+    time.sleep(seconds)
+    times = proc_stat.stat().total - before
+    return 1 - (times.idle_ns + times.iowait_ns) / times.wall_ns

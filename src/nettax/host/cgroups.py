@@ -1,7 +1,4 @@
-"""Where cgroups are mounted, and how one is emptied and removed.
-
-Distributions mount version 2 at /sys/fs/cgroup, or at /sys/fs/cgroup/unified beside version 1.
-"""
+"""Where a new cgroup goes, and how one is emptied and removed."""
 
 from __future__ import annotations
 
@@ -12,52 +9,30 @@ from contextlib import suppress
 from pathlib import Path
 
 from nettax.errors import MissingFeature
+from nettax.kernel import cgroup as mounted
 
-_MOUNTS = Path("/proc/self/mountinfo")
 _PATIENCE = 5.0  # seconds; a killed process leaves its cgroup only when it has ended
 
 
-def hierarchy(controller: str | None = None) -> Path:
-    """Return the mount point under which a new cgroup has ``controller``.
+def hierarchy(controller: str | None) -> Path:
+    """Return the mount point under which a new cgroup has ``controller``, if one is named.
 
-    That is version 2's if none is asked for, or if it hands that controller to its children, and
-    else version 1's.
+    That is version 2's if its root hands the controller to its children, else version 1's.
 
     :raises MissingFeature: there is no such mount.
     """
-    mounts = mount_points(_MOUNTS.read_text())
-    if root := mounts.get(""):
-        given = (root / "cgroup.subtree_control").read_text().split()
-        if controller is None or controller in given:
+    if controller is None:
+        return mounted.v2_mount()
+    with suppress(MissingFeature):
+        root = mounted.v2_mount()
+        if controller in (root / "cgroup.subtree_control").read_text().split():
             return root
-    if controller is not None and controller in mounts:
-        return mounts[controller]
+    if root_v1 := mounted.v1_mount(controller):
+        return root_v1
     raise MissingFeature(
-        f"no cgroup file system offers the controller {controller}: mount one with\n"
-        f"mount -t cgroup -o {controller} cgroup /mnt"
-        if controller
-        else "no cgroup2 file system is mounted: mount -t cgroup2 cgroup2 /sys/fs/cgroup"
+        f"no cgroup file system here offers the controller {controller}: on version 2, write "
+        f"+{controller} to the root's cgroup.subtree_control."
     )
-
-
-def mount_points(mountinfo: str) -> dict[str, Path]:
-    """Map each version 1 controller, and ``""`` for version 2, to its first mount point.
-
-    ``mountinfo`` is the text of /proc/PID/mountinfo: proc(5).
-    """
-    points: dict[str, Path] = {}
-    for line in mountinfo.splitlines():
-        mount, _, source = line.partition(" - ")
-        kind, _, options = source.partition(" ")
-        if kind == "cgroup2":
-            names = [""]
-        elif kind == "cgroup":
-            names = options.split()[-1].split(",")
-        else:
-            continue
-        for name in names:
-            points.setdefault(name, Path(mount.split()[4]))
-    return points
 
 
 def remove(cgroup: Path) -> None:
@@ -70,7 +45,7 @@ def remove(cgroup: Path) -> None:
     deadline = time.monotonic() + _PATIENCE
     for directory, _, _ in os.walk(cgroup, topdown=False):
         while True:
-            with suppress(FileNotFoundError, ProcessLookupError, OSError):
+            with suppress(FileNotFoundError, ProcessLookupError):
                 for pid in Path(directory, "cgroup.procs").read_text().split():
                     os.kill(int(pid), signal.SIGKILL)
             try:

@@ -102,7 +102,7 @@ class Child(NamedTuple):
     """A process that was started, with the start time that tells it from a later one."""
 
     pid: int
-    start: int
+    start_ns: int
 
     def undo(self) -> None:
         """Ask it to end with SIGTERM, then make it with SIGKILL; return when it has ended.
@@ -113,7 +113,7 @@ class Child(NamedTuple):
             # Opened before the start time is compared, so it is this process or none.
             handle = os.pidfd_open(self.pid)
             try:
-                if Process(self.pid, self.start).alive():
+                if Process(self.pid, self.start_ns).alive():
                     _end(handle, self.pid)
             finally:
                 os.close(handle)

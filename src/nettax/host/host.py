@@ -126,6 +126,8 @@ class Host:
         :raises NettaxError: the kernel refused otherwise, or another nettax has changed the file.
         """
         path = path.resolve()
+        if not value:
+            raise UsageError(f"cannot write nothing to {path}: the kernel would not notice.")
         with explained(path, value):
             before = path.read_text()
             with exclusive():
@@ -251,7 +253,7 @@ def _refuse_contested(path: Path) -> None:
         if any(isinstance(change, FileValue) and change.path == str(path) for change in pending):
             raise NettaxError(
                 f"{path} is changed by another nettax, process {owner.pid}: wait for its end, or "
-                "run `nettax steer undo` if it is dead."
+                "run `nettax undo` if it is dead."
             )
 
 

@@ -102,7 +102,7 @@ class Journal:
         owner = Process.current()
         home = directory()
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = home / f"{owner.pid}-{owner.start}-{next(_serials)}{_SUFFIX}"
+        path = home / f"{owner.pid}-{owner.start_ns}-{next(_serials)}{_SUFFIX}"
         path.touch(mode=0o600, exist_ok=False)
         journal = cls(path)
         journal._append(_line({"boot": boot_id()}))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
-import socket
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -81,6 +80,8 @@ def enable_gro(name: str, netns: str) -> None:
 
     :raises OSError: the device has none.
     """
+    import socket  # slow, and seldom needed
+
     value = ctypes.create_string_buffer(struct.pack("=II", _ETHTOOL_SGRO, 1))
     request = struct.pack("16sP16x", name.encode(), ctypes.addressof(value))  # struct ifreq
     with namespace.within(netns), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as door:

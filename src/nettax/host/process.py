@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nettax.errors import MissingPrivilege, NettaxError, UsageError
-from nettax.host import cpumask, namespace, syscalls
+from nettax.host import namespace, syscalls
+from nettax.kernel import cpus as cpu_sets
+from nettax.kernel import proc_pid
 
 if TYPE_CHECKING:  # slow to import, and most commands start no process
     from subprocess import Popen
@@ -20,28 +22,22 @@ class Process(NamedTuple):
     """A process that no later one can be mistaken for, as pids come again."""
 
     pid: int
-    start: int  # clock ticks after boot: field 22 of /proc/PID/stat, proc(5)
+    start_ns: int  # after boot
 
     @classmethod
     def current(cls) -> Process:
         """Name the calling process."""
-        pid = os.getpid()
-        return cls(pid, int(_stat(pid)[19]))
+        stat = proc_pid.task_stat(os.getpid())
+        if stat is None:
+            raise NettaxError("a process cannot see itself in /proc: is /proc mounted?")
+        return cls(stat.pid, stat.start_ns)
 
     def alive(self) -> bool:
         """Whether it can still run code; a zombie cannot, once its last thread has ended."""
-        try:
-            stat = _stat(self.pid)
-            if int(stat[19]) != self.start:
-                return False
-            return stat[0] not in "ZX" or len([*Path(f"/proc/{self.pid}/task").iterdir()]) > 1
-        except (FileNotFoundError, ProcessLookupError):
+        stat = proc_pid.task_stat(self.pid)
+        if stat is None or stat.start_ns != self.start_ns:
             return False
-
-
-def _stat(pid: int) -> list[str]:
-    """Return the fields of /proc/PID/stat from the third on; the second may hold anything."""
-    return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        return stat.state not in "ZX" or len(proc_pid.threads(self.pid)) > 1
 
 
 def spawn(
@@ -80,7 +76,7 @@ def place(
     """Do what :func:`spawn` does, and call ``announce`` in the child just before exec."""
     from subprocess import Popen, SubprocessError
 
-    affinity = None if cpus is None else cpumask.existing(cpus)
+    affinity = None if cpus is None else _online(cpus)
     parent = os.getpid()
     with ExitStack() as files:
         # Opened here, where a refusal can still be explained; the child only uses them.
@@ -106,6 +102,11 @@ def place(
                 f"cannot start {os.fspath(argv[0])}: the kernel refused its placement "
                 f"(CPUs {affinity}, namespace {netns}, cgroup {cgroup})."
             ) from error
+
+
+def _online(cpus: Iterable[int]) -> tuple[int, ...]:
+    """Return ``cpus``, of which the kernel would otherwise pass over those that are not there."""
+    return cpu_sets.select(",".join(map(str, cpus)))
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import time
 from abc import ABC, abstractmethod
 from contextlib import ExitStack
 from types import TracebackType
@@ -19,6 +20,7 @@ from nettax.lab.endpoint import Endpoint, Page, Place, Role
 _SO_MEMINFO = 55  # include/uapi/asm-generic/socket.h
 _MEMINFO = struct.Struct("=9I")  # enum of SK_MEMINFO_* in include/uapi/linux/sock_diag.h
 _DROPS = 8
+_STILL = 0.01  # seconds without a packet that show that the softirq has handled them all
 
 
 class Flow(ABC):
@@ -69,6 +71,10 @@ class Flow(ABC):
         """Return what the sender's system calls have sent: packets of UDP, bytes of TCP."""
         return int(self._sender.page.count)
 
+    def running(self) -> bool:
+        """Whether the sender has time left."""
+        return self._sender.process.poll() is None
+
     @abstractmethod
     def received(self) -> int:
         """Return what has come to the receiver's socket: packets of UDP, bytes of TCP."""
@@ -86,6 +92,11 @@ class UdpFlow(Flow):
         stack.callback(self._close)
 
     def _close(self) -> None:
+        """Take the last reading, once no packet is on its way to the socket any more."""
+        last = -1
+        while (now := self.received()) not in (last, self.sent()):
+            last = now
+            time.sleep(_STILL)
         self._dropped = self.dropped()
         self._socket.close()
 

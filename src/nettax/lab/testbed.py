@@ -15,7 +15,8 @@ from pathlib import Path
 from types import TracebackType
 
 from nettax.errors import NettaxError, UsageError
-from nettax.host import Host, cpumask, links, namespace
+from nettax.host import Host, links, namespace
+from nettax.kernel import cpus
 from nettax.lab.device import Device
 from nettax.lab.endpoint import Page, Place, Role
 from nettax.lab.flow import TcpFlow, UdpFlow
@@ -56,7 +57,7 @@ class Testbed:
         :raises UsageError: ``steer`` is no CPU that is online.
         """
         self._host = host
-        self._mask = cpumask.format_mask([] if steer is None else cpumask.existing([steer]))
+        self._mask = "0" if steer is None else cpus.format_mask(cpus.select(str(steer)))
         self._queues = queues
         self._gro = gro or threaded
         self._threaded = threaded
