@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from nettax.canary import Canary, CanaryInterval, loss
 from nettax.canary.canary import Engine
@@ -101,12 +102,20 @@ def test_a_neighbour_takes_half_of_a_chain_canary(await_quiet: Callable[[], None
 
 
 def test_the_chain_did_every_step_that_it_claims() -> None:
+    allowed = os.sched_getaffinity(0)
     process = EngineProcess("canary_chain", CPU, 600, cpus=[CPU])
     try:
-        sample = process.sample()
+        os.sched_setaffinity(0, allowed - {CPU} or allowed)
+        # Read as fast as it publishes: a torn sample would pair one's value with another's count.
+        samples = [process.sample() for _ in range(2000)]
     finally:
+        os.sched_setaffinity(0, allowed)
         process.stop()
-    assert sample.chain == chain_value(sample.iterations)
+    for earlier, later in pairwise(samples):
+        assert earlier.ns <= later.ns
+        assert earlier.iterations <= later.iterations
+    for sample in samples:
+        assert sample.chain == chain_value(sample.iterations)
 
 
 def chain_value(steps: int) -> int:

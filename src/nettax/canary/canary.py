@@ -135,10 +135,11 @@ class CanaryInterval:
 class Canary:
     """A canary on one CPU, in a process named ``nettax-canary``.
 
-    ``with Canary(cpu=1) as canary`` starts it and waits for its first progress; ``read`` never
-    disturbs it. Engine ``chain`` computes, and its rate must be compared with that of idle windows;
-    ``gap`` watches the cycle counter and needs no comparison but for the hypervisor's own gaps. It
-    ends after ``lifetime_s`` at the latest, and with the thread that started it.
+    ``with Canary(cpu=1) as canary`` starts it and waits for its first progress; ``read`` does not
+    disturb it, if the reader keeps off its CPU. Engine ``chain`` computes, and its rate must be
+    compared with that of idle windows; ``gap`` watches the cycle counter and needs no comparison
+    but for the hypervisor's own gaps. It ends after ``lifetime_s`` at the latest, and with the
+    thread that started it.
     """
 
     def __init__(
