@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nettax.canary.histogram import BUCKETS, GapHistogram
@@ -37,6 +37,7 @@ def test_empty_buckets_are_not_shown() -> None:
     ]
 
 
+@settings(max_examples=25)
 @given(COUNTS, COUNTS)
 def test_subtraction_undoes_growth(before: tuple[int, ...], grown: tuple[int, ...]) -> None:
     after = GapHistogram(tuple(a + b for a, b in zip(before, grown, strict=True)))
