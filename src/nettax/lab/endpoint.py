@@ -43,12 +43,13 @@ class Page(ctypes.Structure):
         ("port", ctypes.c_uint32),
         ("size", ctypes.c_uint32),
         ("batch", ctypes.c_uint32),
+        ("burst", ctypes.c_uint32),
         ("streams", ctypes.c_uint32),
         ("filter", ctypes.c_uint32),
-        ("socket", ctypes.c_uint32),
         ("pps", ctypes.c_uint64),
         ("limit", ctypes.c_uint64),
         ("count", ctypes.c_uint64),
+        ("socket", ctypes.c_uint32),
     )
 
 

@@ -7,6 +7,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <linux/filter.h>
+#include <netinet/udp.h>
 #include <poll.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -35,15 +36,16 @@ struct flow {
 	uint32_t port;
 	uint32_t size;	  /* bytes of payload a packet */
 	uint32_t batch;	  /* packets a system call */
+	uint32_t burst;	  /* packets that reach the device at once */
 	uint32_t streams; /* TCP connections */
 	uint32_t filter;  /* instructions of socket filter a packet, the return included */
-	uint32_t socket;  /* the receiver's descriptor, for its count of drops */
 	uint64_t pps;	  /* 0: as fast as it can */
 	uint64_t limit;	  /* ns to run; Python ends the flow by making it 0 */
 	uint64_t count;	  /* packets, or bytes of TCP */
+	uint32_t socket;  /* the receiver's descriptor, for its count of drops */
 };
 
-_Static_assert(offsetof(struct flow, count) == 48, "nettax/lab/endpoint.py has this layout too");
+_Static_assert(offsetof(struct flow, socket) == 56, "nettax/lab/endpoint.py has this layout too");
 
 /* What Python waits for on its end of the standard error: all is set up. */
 static void ready(void)
@@ -110,13 +112,17 @@ static int attach_filter(int fd, uint32_t length, uint32_t verdict)
 static int send_udp(struct flow *flow)
 {
 	static char payload[65536];
-	struct iovec data = {.iov_base = payload, .iov_len = flow->size};
+	struct iovec data = {.iov_base = payload, .iov_len = flow->size * flow->burst};
 	struct mmsghdr messages[MAX_BATCH];
 	struct sockaddr_in to = receiver(flow);
 	int room = SEND_ROOM, fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
 	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof(room)) < 0 ||
 	    connect(fd, (struct sockaddr *)&to, sizeof(to)) < 0)
+		return -1;
+	/* The kernel makes `burst` packets of each message, just before the device gets them. */
+	if (flow->burst > 1 &&
+	    setsockopt(fd, SOL_UDP, UDP_SEGMENT, &flow->size, sizeof(flow->size)) < 0)
 		return -1;
 	memset(messages, 0, sizeof(messages));
 	for (uint32_t i = 0; i < flow->batch; i++) {
@@ -134,7 +140,7 @@ static int send_udp(struct flow *flow)
 			int sent = sendmmsg(fd, messages, flow->batch, 0);
 
 			if (sent > 0)
-				count(flow, sent);
+				count(flow, (uint64_t)sent * flow->burst);
 		}
 		time = now();
 	}
@@ -273,7 +279,7 @@ int nettax_flow_run(int page_fd)
 
 	if (flow == MAP_FAILED)
 		return -1;
-	if (!flow->batch || flow->batch > MAX_BATCH || flow->size > 65507 ||
+	if (!flow->batch || flow->batch > MAX_BATCH || flow->size * flow->burst > 65507 ||
 	    flow->streams > MAX_STREAMS) {
 		errno = EINVAL;
 		return -1;
