@@ -7,6 +7,9 @@ until what it asserts is so.
 from __future__ import annotations
 
 import os
+import select
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +18,7 @@ from typing import Any
 import pytest
 
 from nettax.errors import UsageError
-from nettax.host import Host, namespace
+from nettax.host import Host, namespace, recover
 from nettax.kernel import proc_pid
 from nettax.lab import Testbed, UdpFlow
 
@@ -128,6 +131,31 @@ def test_nothing_is_left() -> None:
     assert not names & {path.name for path in namespace.DIRECTORY.iterdir()}
     ours = [pid for pid in set(proc_pid.pids()) - children if proc_pid.comm(pid) == "nettax-flow"]
     assert not ours
+
+
+FLOODER = """
+from nettax.host import Host
+from nettax.lab import Testbed
+with Host() as host, Testbed(host) as bed, bed.udp(50_000) as flow:
+    print(flow._sender.process.pid, flow._receiver.process.pid, flush=True)
+    flow._sender.process.wait()
+"""
+
+
+def test_killed_its_flood_ends_by_itself_and_the_rest_by_recovery() -> None:
+    environment = os.environ | {"PYTHONPATH": ":".join(filter(None, sys.path))}
+    with subprocess.Popen(
+        [sys.executable, "-c", FLOODER], stdout=subprocess.PIPE, env=environment
+    ) as flooder:
+        assert flooder.stdout is not None
+        ends = [os.pidfd_open(int(pid)) for pid in flooder.stdout.readline().split()]
+        flooder.kill()
+        for end in ends:
+            assert select.select([end], [], [], 10)[0]
+            os.close(end)
+    assert list(namespace.DIRECTORY.glob(f"nettax-{flooder.pid}-*"))
+    assert not recover().problems
+    assert not list(namespace.DIRECTORY.glob(f"nettax-{flooder.pid}-*"))
 
 
 @pytest.mark.parametrize(

@@ -121,6 +121,15 @@ def test_an_inner_block_undoes_its_own(home: Path, value: Path) -> None:
     assert value.read_text() == "old\n"
 
 
+def test_a_child_that_ended_by_itself_can_be_stopped(home: Path, value: Path) -> None:
+    with Host() as host:
+        child = host.spawn(["true"])
+        child.wait()
+        with host.temporarily():
+            host.write(value, "inner")
+        host.stop(child)
+
+
 def test_an_exception_undoes_too(home: Path, value: Path) -> None:
     with pytest.raises(ZeroDivisionError), Host() as host:
         host.write(value, "new")

@@ -65,10 +65,12 @@ class Host:
         if os.getpid() != self._pid:  # a fork of the owner
             return
         self._signals.hold()
-        undone = self._undo(after=-1)
-        self._journal.close()
-        self._signals.__exit__(kind, error, traceback)
-        _tell(undone, error)
+        try:
+            undone = self._undo(after=-1)
+            self._journal.close()
+            _tell(undone, error)
+        finally:
+            self._signals.__exit__(kind, error, traceback)
 
     @contextmanager
     def temporarily(self) -> Iterator[None]:
@@ -128,7 +130,7 @@ class Host:
         path = path.resolve()
         if not value:
             raise UsageError(f"cannot write nothing to {path}: the kernel would not notice.")
-        with explained(path, value):
+        with _explained(path, value):
             before = path.read_text()
             with exclusive():
                 _refuse_contested(path)
@@ -188,7 +190,7 @@ class Host:
 
         :raises TimeoutError: it outlived SIGKILL.
         """
-        number = self._children.pop(child)
+        number = self._children.pop(child, -1)  # not there: it has ended and is reaped
         if change := self._journal.read().pending.get(number):
             change.undo()
             self._journal.write(number, None)
@@ -197,10 +199,12 @@ class Host:
     @contextmanager
     def _change(self, change: Change) -> Iterator[None]:
         """Journal a change that the block makes, and explain what the kernel answers."""
-        self._record(change)
+        number = self._record(change)
         try:
             yield
         except OSError as error:
+            if isinstance(error, FileExistsError):  # somebody else's: not to be undone
+                self._journal.write(number, None)
             raise NettaxError(f"cannot make {change}: {error.strerror}.") from error
 
     def _record(self, change: Change) -> int:
@@ -224,7 +228,7 @@ class Host:
 
 
 @contextmanager
-def explained(path: Path, value: str) -> Iterator[None]:
+def _explained(path: Path, value: str) -> Iterator[None]:
     """Say what the kernel's answer to a write of ``value`` means."""
     try:
         yield

@@ -44,9 +44,7 @@ class Flow(ABC):
         """
         sender, receiver = self._places
         with ExitStack() as stack:
-            self._receiver = Endpoint(self._host, receiver, self._page)
-            stack.callback(self._receiver.stop)
-            self._open(stack)
+            self._receive(receiver, stack)
             page = Page.from_buffer_copy(self._page)
             page.role = self._sender_role
             self._sender = Endpoint(self._host, sender, page)
@@ -63,9 +61,10 @@ class Flow(ABC):
         """Stop the sender, then the receiver."""
         self._stack.close()
 
-    def _open(self, stack: ExitStack) -> None:
-        """Get hold of what it takes to read the receiver's counters, if that is more."""
-        return
+    def _receive(self, place: Place, stack: ExitStack) -> None:
+        """Start the receiver, and get hold of what reading its counters takes."""
+        self._receiver = Endpoint(self._host, place, self._page)
+        stack.callback(self._receiver.stop)
 
     def sent(self) -> int:
         """Return what the sender's system calls have sent: packets of UDP, bytes of TCP."""
@@ -86,7 +85,8 @@ class UdpFlow(Flow):
     _sender_role = Role.UDP_SENDER
     _dropped = 0
 
-    def _open(self, stack: ExitStack) -> None:
+    def _receive(self, place: Place, stack: ExitStack) -> None:
+        super()._receive(place, stack)
         number = self._receiver.page.socket
         self._socket = socket.socket(fileno=duplicate_fd(self._receiver.process.pid, number))
         stack.callback(self._close)

@@ -118,7 +118,8 @@ class Testbed:
         many as it can); ``size`` is bytes of payload; ``cpu`` is the sender's. ``reader`` is the
         CPU of a process that reads the socket; without one, the socket drops each packet when
         the softirq has done its work on it, and no process takes part. ``filter_instructions``
-        make that work costlier, by a socket filter of so many divisions, some ns each.
+        make that work costlier, by a socket filter of so many divisions, some ns each
+        (before Linux 6.7, net.core.optmem_max allows 2,500).
         The device gets ``burst`` packets at a time, and the steered CPU one interrupt for them,
         as from a NIC that coalesces; the sender's own cost falls with it. One system call takes
         ``batch`` such bursts. Both processes run in ``cgroup``, and end after

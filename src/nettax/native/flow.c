@@ -35,7 +35,7 @@ struct flow {
 	uint32_t address; /* the receiver's, in network order */
 	uint32_t port;
 	uint32_t size;	  /* bytes of payload a packet */
-	uint32_t batch;	  /* packets a system call */
+	uint32_t batch;	  /* bursts a system call */
 	uint32_t burst;	  /* packets that reach the device at once */
 	uint32_t streams; /* TCP connections */
 	uint32_t filter;  /* instructions of socket filter a packet, the return included */
