@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import fcntl
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -12,8 +9,6 @@ from typing import Any
 from nettax.errors import NettaxError, UsageError
 from nettax.host import namespace
 
-_SIOCETHTOOL = 0x8946  # include/uapi/linux/sockios.h
-_ETHTOOL_SGRO = 0x2C  # include/uapi/linux/ethtool.h
 _LONGEST = 15  # bytes: IFNAMSIZ less the NUL, include/uapi/linux/if.h
 
 
@@ -73,16 +68,22 @@ def delete(name: str, netns: str | None) -> None:
             routes.link("del", index=index)
 
 
-def enable_gro(name: str, netns: str) -> None:
-    """Turn on generic receive offload, with which a veth's receiver polls by NAPI.
+def set_feature(name: str, netns: str, feature: str, on: bool) -> None:
+    """Turn an offload on or off, by the name that ``ethtool -k`` gives it.
 
-    Source: veth_open() and veth_gro_requested() in drivers/net/veth.c.
-
-    :raises OSError: the device has none.
+    :raises NettaxError: the device has no such feature, or keeps it as it is.
     """
-    import socket  # slow, and seldom needed
+    from pyroute2.ethtool.ioctl import EthtoolError, IoctlEthtool
 
-    value = ctypes.create_string_buffer(struct.pack("=II", _ETHTOOL_SGRO, 1))
-    request = struct.pack("16sP16x", name.encode(), ctypes.addressof(value))  # struct ifreq
-    with namespace.within(netns), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as door:
-        fcntl.ioctl(door, _SIOCETHTOOL, request)
+    with namespace.within(netns):
+        device = IoctlEthtool(name)
+        try:
+            features = device.get_features()
+            features[feature] = on
+            device.set_features(features)
+            if device.get_features()[feature] != on:
+                raise NettaxError(f"the device {name} keeps its {feature} as it is.")
+        except (EthtoolError, KeyError) as error:
+            raise NettaxError(f"cannot change {feature} of the device {name}: {error}.") from error
+        finally:
+            device.close()

@@ -80,7 +80,10 @@ class Testbed:
                 _silence_ipv6(netns)
             self._host.veth(DEVICE, self.sender, DEVICE, self.receiver, queues=self._queues)
             if self._gro:
-                links.enable_gro(DEVICE, self.receiver)
+                # A veth with it polls by NAPI: veth_open() in drivers/net/veth.c.
+                links.set_feature(DEVICE, self.receiver, "rx-gro", True)
+            # So that a burst of UDP crosses as the packets that it is.
+            links.set_feature(DEVICE, self.sender, "tx-udp-segmentation", False)
             _configure(self.sender, SENDER, RECEIVER)
             _configure(self.receiver, RECEIVER, SENDER)
             self._device = stack.enter_context(Device(self.receiver, DEVICE))
@@ -202,9 +205,7 @@ def _configure(netns: str, own: str, other: str) -> None:
     """Give the device its addresses, and the other end's, so that nobody need ask by ARP."""
     with links.rtnetlink(netns) as routes:
         (index,) = routes.link_lookup(ifname=DEVICE)
-        # As on a wire, each packet crosses by itself: what TCP or a burst hands over in one piece
-        # is cut up before the device gets it.
-        routes.link("set", index=index, address=_MAC[own], gso_max_segs=1, state="up")
+        routes.link("set", index=index, address=_MAC[own], state="up")
         routes.addr("add", index=index, address=own, prefixlen=24)
         routes.neigh("add", ifindex=index, dst=other, lladdr=_MAC[other], state=_PERMANENT)
 
