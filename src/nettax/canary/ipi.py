@@ -69,9 +69,10 @@ class IpiGaps:
 class IpiStorm:
     """A gap canary on ``victim_cpu`` and a thread on ``sender_cpu`` that interrupts it.
 
-    The sender calls membarrier(2) ``rate_per_s`` times a second, or as often as the kernel lets it:
-    a call waits until the victim has answered, and one that comes late is not made up for. Rate 0
-    sends nothing: the baseline. The process is named ``nettax-canary``; its main thread is the
+    The sender calls membarrier(2) ``rate`` times a second, or as often as the kernel lets it: a
+    call waits until the victim has answered, and one that comes late is not made up for. At rate 0,
+    as at the start unless ``rate`` is given, it only spins: the baseline. The process is named
+    ``nettax-canary``; its main thread is the
     victim, the other is ``nettax-ipis``.
     """
 
@@ -79,17 +80,16 @@ class IpiStorm:
         self,
         victim_cpu: int,
         sender_cpu: int,
-        rate_per_s: int,
+        rate: int = 0,
         *,
         gap_threshold_ns: int = GAP_THRESHOLD_NS,
         lifetime_s: int = LIFETIME_S,
     ) -> None:
         if victim_cpu == sender_cpu:
             raise UsageError(f"CPU {victim_cpu} cannot send IPIs to itself: name two CPUs.")
-        if not 0 <= rate_per_s <= 10**9:
-            raise UsageError(f"{rate_per_s} IPIs per second is no rate: give 0 to 1000000000.")
+        self._period_ns = _period_ns(rate)
         self._cpus = [victim_cpu, sender_cpu]
-        self._arguments = [victim_cpu, lifetime_s, gap_threshold_ns, sender_cpu, rate_per_s]
+        self._arguments = [victim_cpu, lifetime_s, gap_threshold_ns, sender_cpu]
 
     def __enter__(self) -> Self:
         """Start the storm.
@@ -99,6 +99,7 @@ class IpiStorm:
         :raises NettaxError: it cannot start, or something keeps it from its CPU.
         """
         self._process = EngineProcess("canary_storm", *self._arguments, cpus=self._cpus)
+        self._process.set_period(self._period_ns)
         return self
 
     def __exit__(
@@ -114,9 +115,22 @@ class IpiStorm:
         """The process, and the thread that is the victim."""
         return self._process.pid
 
+    def set_rate(self, rate: int) -> None:
+        """Send so many IPIs a second from now on.
+
+        :raises UsageError: no such rate.
+        """
+        self._process.set_period(_period_ns(rate))
+
     def read(self) -> IpiReading:
         """Read the victim's progress and the number of IPIs sent.
 
         :raises NettaxError: the storm has died.
         """
         return IpiReading(read(self._process, "gap"), self._process.ipis())
+
+
+def _period_ns(rate: int) -> int:
+    if not 0 <= rate <= 10**9:
+        raise UsageError(f"{rate} IPIs per second is no rate: give 0 to 1000000000.")
+    return 10**9 // rate if rate else 0

@@ -65,6 +65,7 @@ class EngineProcess:
         self._read = native.canary_read
         self._ipis = native.canary_ipis
         self._ipis.restype = ctypes.c_uint64
+        self._set_period = native.canary_set_period
         fd = os.memfd_create("nettax-canary")
         try:
             os.ftruncate(fd, size)
@@ -105,6 +106,10 @@ class EngineProcess:
     def ipis(self) -> int:
         """Return how many IPIs the storm has sent."""
         return int(self._ipis(self._page))
+
+    def set_period(self, period_ns: int) -> None:
+        """Have the storm send an IPI every so often; 0: none."""
+        self._set_period(self._page, ctypes.c_uint64(period_ns))
 
     def stop(self) -> None:
         """End the process; it holds nothing that wants tidying, so at once."""

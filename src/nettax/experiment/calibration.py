@@ -1,23 +1,22 @@
 """Calibrate the toll: what an interrupt costs its victim outside every tracepoint.
 
-A gap canary on one CPU is hit by IPIs at a known rate from another, with the ledger attached and
-without. An IPI of membarrier(2) does next to nothing in its handler, so of the gap that it makes
+A gap canary on one CPU is hit by IPIs from another. An IPI of membarrier(2) does next to nothing
+in its handler, so what the canary loses beyond what the ledger books is the cost of entering and
+leaving it. Each window lies between two without IPIs, which hold the tick's and the hypervisor's
+own gaps; with x the share of wall time in gaps less the share booked as stolen or waited,
 
-    gap = toll + time between the tracepoints (with the ledger)
+    toll = (x − x_idle) / (interrupts − interrupts_idle)
 
-the ledger sees the second term, and the difference is the toll. Both are taken per interrupt and
-beyond a baseline without IPIs, which holds the tick and the hypervisor's own gaps:
-
-    toll = (Δgap − Δtraced) / Δinterrupts
-
-The same gaps without the ledger tell what the ledger itself adds to an interrupt.
+at each of several rates: an interrupt that seldom comes finds caches cold, here and in the
+hypervisor. What the ledger itself adds to an interrupt is the growth of the gaps when it is
+attached, at the highest rate.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import mean
 
@@ -25,132 +24,166 @@ from nettax.canary import IpiStorm
 from nettax.errors import NettaxError, UsageError
 from nettax.experiment.estimate import Estimate, median
 from nettax.experiment.schedule import Run, Schedule, interleave
+from nettax.experiment.watch import off
 from nettax.kernel import cpus
-from nettax.ledger import Ledger, Toll
-from nettax.ledger.toll import identity
+from nettax.ledger import Interval, Ledger, Toll, TollPoint
 
 __all__ = ["Calibration", "calibrate"]
 
-RATE = 50_000  # IPIs per second: many enough to tower over the noise, few enough to all arrive
-WINDOW_S = 0.2
+RATES = (3_000, 10_000, 30_000)  # IPIs per second
+WINDOW_S = 0.12
+ROUNDS = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
     """What was measured, in ns per interrupt."""
 
-    toll: Estimate
-    """Outside the tracepoints, with the ledger attached: what is charged."""
+    tolls: tuple[tuple[float, Estimate], ...]
+    """Outside the tracepoints, with the ledger attached: by rising rate of interrupts per s."""
     traced: Estimate
-    """Between the tracepoints, as the ledger sees it."""
+    """Between the tracepoints, at the highest rate."""
     bare: Estimate
-    """All that an interrupt costs without the ledger."""
+    """All that an interrupt costs without the ledger, at the highest rate."""
     own: Estimate
-    """What the ledger adds to an interrupt: toll + traced − bare, round by round."""
+    """What the ledger adds to that."""
     victim_cpu: int
     sender_cpu: int
 
     def kept(self) -> Toll:
-        """The calibration as the ledger charges it, for this host."""
-        toll = self.toll
-        return Toll(toll.median, toll.low, toll.high, self.own.median, toll.n, *identity())
+        """The calibration as the ledger charges it."""
+        points = (TollPoint(rate, t.median, t.low, t.high) for rate, t in self.tolls)
+        return Toll(tuple(points), self.own.median)
 
 
 @dataclass(frozen=True, slots=True)
 class _Window:
-    """What one window showed on the victim's CPU, per ns of wall time."""
+    """One window on the victim's CPU, as shares of wall time and interrupts per ns."""
 
     gap: float
-    interrupts: float
+    booked: float
     traced: float
+    interrupts: float
 
 
 def calibrate(
-    victim_cpu: int | None = None,
-    sender_cpu: int | None = None,
     *,
-    rounds: int = 15,
+    rounds: int = ROUNDS,
     seed: int | None = None,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> Calibration:
-    """Measure the toll in interleaved windows, each against its idle neighbours.
+    """Measure the toll on the last online CPU, with IPIs from the one before it.
 
-    Takes about 2 s a round. `progress` is told how many rounds are done, of how many.
+    Takes about 1.5 s a round. `progress` is told how many windows are done, of how many.
 
     :raises UsageError: fewer than two CPUs online
     :raises NettaxError: the IPIs did not arrive
     """
-    victim, sender = _pick(victim_cpu, sender_cpu)
-    rate, ledger = 0, None
-
-    def measure() -> _Window:
-        return _measure(victim, sender, rate, ledger)
-
-    @contextmanager
-    def storm(attached: bool) -> Iterator[None]:
-        nonlocal rate, ledger
-        around: AbstractContextManager[Ledger | None] = (
-            Ledger(cpus=[victim]) if attached else nullcontext()
-        )
-        with around as entered:
-            rate, ledger = RATE, entered
-            try:
-                yield
-            finally:
-                rate, ledger = 0, None
-
-    schedule = Schedule.draw(("attached", "bare"), rounds, seed)
-    conditions = {"attached": lambda: storm(True), "bare": lambda: storm(False)}
-    runs: dict[str, list[Run[_Window]]] = {"attached": [], "bare": []}
-    for run in interleave(schedule, conditions, measure):
-        runs[run.condition].append(run)
-        progress(len(runs["attached"]), rounds)
-    return _conclude(runs["attached"], runs["bare"], victim, sender)
-
-
-def _pick(victim: int | None, sender: int | None) -> tuple[int, int]:
     online = cpus.online()
     if len(online) < 2:
         raise UsageError("calibrating takes two CPUs, one to interrupt the other: one is online")
-    victim = online[-1] if victim is None else victim
-    return victim, next(cpu for cpu in online if cpu != victim) if sender is None else sender
+    sender, victim = online[-2:]
+    done, of = 0, rounds * (len(RATES) + 2)
 
+    def step() -> None:
+        nonlocal done
+        done += 1
+        progress(done, of)
 
-def _measure(victim: int, sender: int, rate: int, ledger: Ledger | None) -> _Window:
-    with IpiStorm(victim, sender, rate) as storm:
-        booked = ledger.read() if ledger else None
-        start = storm.read()
-        time.sleep(WINDOW_S)
-        gaps = storm.read() - start
-        if ledger is None or booked is None:
-            return _Window(gaps.victim.gap_share, gaps.ipis / gaps.victim.wall_ns, 0)
-        (cpu,) = (ledger.read() - booked).cpus
-    traced = cpu.hardirq_ns + sum(cpu.softirq_ns.values())
-    return _Window(gaps.victim.gap_share, cpu.hardirq_count / cpu.wall_ns, traced / cpu.wall_ns)
-
-
-def _conclude(
-    attached: list[Run[_Window]], bare: list[Run[_Window]], victim: int, sender: int
-) -> Calibration:
-    expected = RATE / 1e9
-    if min(run.value.interrupts for run in (*attached, *bare)) < expected / 2:
-        raise NettaxError(
-            f"CPU {victim} took less than half of the {RATE} IPIs a second sent to it from CPU "
-            f"{sender}:\nthe host is too busy to calibrate now. Try again when it is idle"
-        )
-
-    def gap(run: Run[_Window]) -> float:
-        """Gap beyond the idle windows beside it, ns per interrupt."""
-        return (run.value.gap - mean((run.before.gap, run.after.gap))) / run.value.interrupts
-
-    whole = [gap(run) for run in attached]
-    traced = [run.value.traced / run.value.interrupts for run in attached]
-    alone = [gap(run) for run in bare]
+    with off(victim), IpiStorm(victim, sender) as storm:
+        with Ledger(cpus=[victim]) as ledger:
+            by_rate = _by_rate(storm, ledger, rounds, seed, step)
+        attached, bare = _attached_and_bare(storm, victim, rounds, seed, step)
+    whole = [_gap(run) for run in attached]
+    alone = [_gap(run) for run in bare]
     return Calibration(
-        toll=median([g - t for g, t in zip(whole, traced, strict=True)]),
-        traced=median(traced),
+        tolls=tuple(_toll(rate, runs) for rate, runs in by_rate.items()),
+        traced=median([run.value.traced / run.value.interrupts for run in by_rate[RATES[-1]]]),
         bare=median(alone),
-        own=median([g - b for g, b in zip(whole, alone, strict=True)]),
+        own=median([a - b for a, b in zip(whole, alone, strict=True)]),
         victim_cpu=victim,
         sender_cpu=sender,
     )
+
+
+def _by_rate(
+    storm: IpiStorm, ledger: Ledger, rounds: int, seed: int | None, step: Callable[[], None]
+) -> dict[int, list[Run[_Window]]]:
+    runs: dict[int, list[Run[_Window]]] = {rate: [] for rate in RATES}
+    conditions = {str(rate): (lambda rate=rate: _sending(storm, rate)) for rate in RATES}
+    schedule = Schedule.draw(conditions, rounds, seed)
+    for run in interleave(schedule, conditions, lambda: _measure(storm, ledger)):
+        runs[int(run.condition)].append(run)
+        step()
+    return runs
+
+
+def _attached_and_bare(
+    storm: IpiStorm, victim: int, rounds: int, seed: int | None, step: Callable[[], None]
+) -> tuple[list[Run[_Window]], list[Run[_Window]]]:
+    runs: dict[str, list[Run[_Window]]] = {"attached": [], "bare": []}
+
+    @contextmanager
+    def attached() -> Iterator[None]:
+        with Ledger(cpus=[victim]), _sending(storm, RATES[-1]):
+            yield
+
+    conditions = {"attached": attached, "bare": lambda: _sending(storm, RATES[-1])}
+    schedule = Schedule.draw(conditions, rounds, seed)
+    for run in interleave(schedule, conditions, lambda: _measure(storm, None)):
+        runs[run.condition].append(run)
+        step()
+    return runs["attached"], runs["bare"]
+
+
+@contextmanager
+def _sending(storm: IpiStorm, rate: int) -> Iterator[None]:
+    storm.set_rate(rate)
+    try:
+        yield
+    finally:
+        storm.set_rate(0)
+
+
+def _measure(storm: IpiStorm, ledger: Ledger | None) -> _Window:
+    before = ledger.read() if ledger else None
+    start = storm.read()
+    time.sleep(WINDOW_S)
+    gaps = storm.read() - start
+    if ledger is None or before is None:
+        return _Window(gaps.victim.gap_share, 0, 0, gaps.ipis / gaps.victim.wall_ns)
+    interval = ledger.read() - before
+    (cpu,) = interval.cpus
+    return _Window(
+        gap=gaps.victim.gap_share,
+        booked=_booked(interval, storm.pid) / cpu.wall_ns,
+        traced=(cpu.hardirq_ns + sum(cpu.softirq_ns.values())) / cpu.wall_ns,
+        interrupts=cpu.hardirq_count / cpu.wall_ns,
+    )
+
+
+def _booked(interval: Interval, pid: int) -> int:
+    """What the ledger says kept the victim from running, ns."""
+    (task,) = (task for task in interval.tasks if task.pid == pid)
+    return sum(task.stolen_ns.values()) + task.wait_ns
+
+
+def _toll(rate: int, runs: list[Run[_Window]]) -> tuple[float, Estimate]:
+    arrived = median([run.value.interrupts * 1e9 for run in runs]).median
+    if arrived < rate / 2:
+        raise NettaxError(
+            f"of {rate} IPIs a second only {arrived:.0f} arrived: this host is too busy to\n"
+            "calibrate now. Try again when it is quiet"
+        )
+
+    def cost(run: Run[_Window]) -> float:
+        idle = run.before, run.after
+        unbooked = run.value.gap - run.value.booked - mean(w.gap - w.booked for w in idle)
+        return unbooked / (run.value.interrupts - mean(w.interrupts for w in idle))
+
+    return arrived, median([cost(run) for run in runs])
+
+
+def _gap(run: Run[_Window]) -> float:
+    """Gap beyond the idle windows beside it, ns per IPI."""
+    return (run.value.gap - mean((run.before.gap, run.after.gap))) / run.value.interrupts

@@ -14,7 +14,6 @@ calibrated toll), and the canary's own clock (loss). Their difference is the res
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -26,6 +25,7 @@ from nettax.errors import NettaxError, UsageError
 from nettax.experiment.environment import Environment, environment
 from nettax.experiment.estimate import Estimate, median
 from nettax.experiment.schedule import Run, Schedule, interleave
+from nettax.experiment.watch import off
 from nettax.host import Host
 from nettax.kernel import cpus
 from nettax.lab import Testbed, UdpFlow
@@ -138,7 +138,7 @@ def demo(
     schedule = Schedule.draw(FLOWS, rounds, seed)
     runs = []
     with (
-        _off(victim),
+        off(victim),
         Host() as host,
         Testbed(host, steer=victim) as bed,
         Canary(victim, "gap") as canary,
@@ -176,17 +176,6 @@ def demo(
         toll=toll,
         environment=environment(),
     )
-
-
-@contextmanager
-def _off(cpu: int) -> Iterator[None]:
-    """Keep this process off a CPU that it measures."""
-    allowed = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, allowed - {cpu} or allowed)
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, allowed)
 
 
 def _settle(flow: UdpFlow) -> None:

@@ -63,5 +63,8 @@ def _toll() -> Probe:
         return Probe(
             "toll", False, "not calibrated for this host and kernel", "nettax canary --calibrate"
         )
-    detail = f"{toll.ns:.0f} ns an interrupt [{toll.low:.0f}, {toll.high:.0f}]"
+    detail = ", ".join(
+        f"{p.ns / 1e3:.2f} µs [{p.low / 1e3:.2f}, {p.high / 1e3:.2f}] at {p.rate:.0f}/s"
+        for p in toll.points
+    )
     return Probe("toll", True, detail, None)

@@ -3,7 +3,7 @@
 from nettax.ledger.ledger import Ledger
 from nettax.ledger.reading import Interval, Reading
 from nettax.ledger.rows import CpuShare, Events, OwnCost, TaskShare, TollShare
-from nettax.ledger.toll import Toll
+from nettax.ledger.toll import Toll, TollPoint
 
 __all__ = [
     "CpuShare",
@@ -14,5 +14,6 @@ __all__ = [
     "Reading",
     "TaskShare",
     "Toll",
+    "TollPoint",
     "TollShare",
 ]

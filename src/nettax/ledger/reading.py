@@ -95,13 +95,20 @@ class Reading:
 
     def _tasks(self, earlier: Reading) -> Iterator[TaskShare]:
         decoder = self.decoder
+        rates = {
+            cpu: (
+                now.interrupts - earlier.cpus[cpu].interrupts,
+                now.now_ns - earlier.cpus[cpu].now_ns,
+            )
+            for cpu, now in self.cpus.items()
+        }
         for key, value in self.tasks.items():
             before = earlier.tasks.get(key)
             if before == value:
                 continue
             now = decoder.account(value)
             then = decoder.account(before if before is not None else bytes(len(value)))
-            share = _task_share(decoder.key(key), now, then, decoder)
+            share = _task_share(decoder.key(key), now, then, decoder, rates.get(now.cpu, (0, 0)))
             if share.oncpu_ns or share.wait_ns:
                 yield share
 
@@ -167,11 +174,14 @@ def _cpu_share(
         squeezed=squeezed,
         switches=now.switches - then.switches,
         steal_ns=steal,
-        toll_ns=toll.charge(interrupts) if toll else None,
+        toll_ns=toll.charge(interrupts, wall) if toll else None,
     )
 
 
-def _task_share(key: Any, now: Any, then: Any, decoder: Decoder) -> TaskShare:
+def _task_share(
+    key: Any, now: Any, then: Any, decoder: Decoder, rate: tuple[int, int]
+) -> TaskShare:
+    """`rate`: interrupts and wall time, in ns, of the CPU on which the task ran last."""
     interrupts = now.interrupts - then.interrupts
     return TaskShare(
         pid=key.pid,
@@ -195,7 +205,7 @@ def _task_share(key: Any, now: Any, then: Any, decoder: Decoder) -> TaskShare:
         wait_ns=now.wait_ns - then.wait_ns,
         interrupts=interrupts,
         switches=now.switches - then.switches,
-        toll_ns=decoder.toll.charge(interrupts) if decoder.toll else None,
+        toll_ns=decoder.toll.charge(*rate, of=interrupts) if decoder.toll else None,
     )
 
 

@@ -114,6 +114,11 @@ uint64_t canary_ipis(const struct canary_page *page)
 	return __atomic_load_n(&page->ipis, __ATOMIC_RELAXED);
 }
 
+void canary_set_period(struct canary_page *page, uint64_t period_ns)
+{
+	__atomic_store_n(&page->period_ns, period_ns, __ATOMIC_RELAXED);
+}
+
 /* Knuth's MMIX generator: one multiplication and one addition that cannot start earlier. */
 static uint64_t chain(uint64_t value)
 {

@@ -30,8 +30,10 @@ struct canary_page {
 	/* Samples published; the newest is slots[version & 1]. */
 	_Alignas(64) uint64_t version;
 	_Alignas(64) struct canary_sample slots[2];
-	/* IPIs sent, on a cache line of its own: the sender writes it, the victim never looks. */
+	/* On a cache line of their own, as the victim never looks: IPIs sent, and the time from one
+	 * to the next, 0 for none. The reader sets the latter. */
 	_Alignas(64) uint64_t ipis;
+	uint64_t period_ns;
 };
 
 /* Functions that return int give 0 or an errno. */

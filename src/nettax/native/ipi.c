@@ -18,11 +18,6 @@
 
 #include "canary.h"
 
-struct sender {
-	struct canary_page *page;
-	uint64_t period_ns;
-};
-
 static int membarrier(int command)
 {
 	return syscall(SYS_membarrier, command, 0, 0);
@@ -30,30 +25,32 @@ static int membarrier(int command)
 
 /*
  * The rate is a ceiling: a call that outlasts its period is not made up for, as two IPIs close
- * together would find the victim still in the first and make one gap.
+ * together would find the victim still in the first and make one gap. Without a rate it spins all
+ * the same, so that a calm differs from a storm in nothing but the IPIs.
  */
 static void *send_ipis(void *argument)
 {
-	const struct sender *sender = argument;
-	uint64_t due = canary_clock_ns();
+	struct canary_page *page = argument;
+	uint64_t due = 0;
 
 	prctl(PR_SET_NAME, "nettax-ipis");
 	for (;;) {
+		uint64_t period_ns = __atomic_load_n(&page->period_ns, __ATOMIC_RELAXED);
 		uint64_t now = canary_clock_ns();
 
-		if (now < due)
+		if (!period_ns || now < due)
 			continue;
 		membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
-		__atomic_fetch_add(&sender->page->ipis, 1, __ATOMIC_RELAXED);
+		__atomic_fetch_add(&page->ipis, 1, __ATOMIC_RELAXED);
 		now = canary_clock_ns();
-		due += sender->period_ns;
+		due += period_ns;
 		if (due < now)
-			due = now + sender->period_ns;
+			due = now + period_ns;
 	}
 	return NULL;
 }
 
-static int start_sender(struct sender *sender, int cpu)
+static int start_sender(struct canary_page *page, int cpu)
 {
 	pthread_attr_t attributes;
 	pthread_t thread;
@@ -65,30 +62,25 @@ static int start_sender(struct sender *sender, int cpu)
 	pthread_attr_init(&attributes);
 	error = pthread_attr_setaffinity_np(&attributes, sizeof(cpus), &cpus);
 	if (!error)
-		error = pthread_create(&thread, &attributes, send_ipis, sender);
+		error = pthread_create(&thread, &attributes, send_ipis, page);
 	pthread_attr_destroy(&attributes);
 	return error;
 }
 
-/* A rate of 0 sends none: the baseline. */
-int canary_storm(int fd, int victim_cpu, int lifetime_s, int threshold_ns, int sender_cpu,
-		 int rate_per_s)
+int canary_storm(int fd, int victim_cpu, int lifetime_s, int threshold_ns, int sender_cpu)
 {
-	struct sender sender = {.page = canary_map(fd)};
+	struct canary_page *page = canary_map(fd);
 	int error;
 
-	if (!sender.page)
+	if (!page)
 		return errno;
 	error = canary_settle(victim_cpu);
 	if (error)
 		return error;
-	if (rate_per_s) {
-		if (membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED))
-			return ENOSYS;
-		sender.period_ns = 1000000000 / rate_per_s;
-		error = start_sender(&sender, sender_cpu);
-		if (error)
-			return error;
-	}
-	return canary_watch(sender.page, threshold_ns, lifetime_s);
+	if (membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED))
+		return ENOSYS;
+	error = start_sender(page, sender_cpu);
+	if (error)
+		return error;
+	return canary_watch(page, threshold_ns, lifetime_s);
 }

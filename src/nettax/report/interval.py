@@ -155,9 +155,11 @@ def _footer(interval: Interval) -> str:
         ),
     ]
     if interval.toll:
-        toll = interval.toll
+        busiest = max(interval.cpus, key=lambda cpu: cpu.hardirq_count)
+        point = interval.toll.at(busiest.hardirq_count * 1e9 / (busiest.wall_ns or 1))
         lines.append(
-            f"toll: {toll.ns:.0f} ns an interrupt [{toll.low:.0f}, {toll.high:.0f}], calibrated"
+            f"toll: {point.ns / 1e3:.2f} µs an interrupt [{point.low / 1e3:.2f}, "
+            f"{point.high / 1e3:.2f}] at CPU {busiest.cpu}'s rate, calibrated beforehand"
         )
     else:
         lines.append("toll: not calibrated on this host (nettax canary --calibrate)")

@@ -1,0 +1,59 @@
+"""Small results that outlive a run: calibrations and references of this host.
+
+Kept as JSON under /var/lib/nettax (root) or $XDG_STATE_HOME/nettax, with what they hold for: the
+machine, the kernel's release and nettax's version. One that does not fit any more is not found.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import nettax
+from nettax.errors import NettaxError
+
+__all__ = ["keep", "kept"]
+
+
+def keep(name: str, values: Mapping[str, Any]) -> Path:
+    """Keep values under a name; return the file.
+
+    :raises NettaxError: the file cannot be written.
+    """
+    path = _path(name)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(f".{os.getpid()}")
+        partial.write_text(json.dumps({"of": _identity(), "values": values}, indent=1))
+        partial.replace(path)
+    except OSError as error:
+        raise NettaxError(f"cannot keep {name} in {path}: {error.strerror}") from error
+    return path
+
+
+def kept(name: str) -> dict[str, Any] | None:
+    """What was kept under a name for this machine, kernel and version; None if nothing was."""
+    try:
+        found = json.loads(_path(name).read_text())
+        values: dict[str, Any] = found["values"]
+        return values if found["of"] == _identity() else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _identity() -> list[str]:
+    try:
+        machine = Path("/etc/machine-id").read_text().strip()
+    except OSError:
+        machine = os.uname().nodename
+    return [machine, os.uname().release, nettax.__version__]
+
+
+def _path(name: str) -> Path:
+    if os.geteuid() == 0:
+        return Path(f"/var/lib/nettax/{name}.json")
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
+    return Path(state) / f"nettax/{name}.json"
