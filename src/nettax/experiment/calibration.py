@@ -30,9 +30,9 @@ from nettax.ledger import Interval, Ledger, Toll, TollPoint
 
 __all__ = ["Calibration", "calibrate"]
 
-RATES = (3_000, 10_000, 30_000)  # IPIs per second
+RATES = (3_000, 10_000, 20_000, 40_000)  # IPIs per second
 WINDOW_S = 0.12
-ROUNDS = 20
+ROUNDS = 16
 
 
 @dataclass(frozen=True, slots=True)

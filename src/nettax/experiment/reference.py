@@ -10,18 +10,18 @@ from typing import Any
 from nettax.canary.openssl import BlockSpeed, OpensslSpeed
 from nettax.host.state import keep, kept
 
-__all__ = ["keep_openssl", "keep_rate", "kept_openssl", "kept_rate"]
+__all__ = ["keep_openssl", "keep_speed", "kept_openssl", "kept_speed"]
 
 
-def keep_rate(engine: str, cpu: int, rate: float) -> Path:
-    """Keep a rate, in iterations per second of wall time; return where."""
-    return keep(_name(engine, cpu), {"rate": rate})
+def keep_speed(engine: str, cpu: int, speed: float) -> Path:
+    """Keep an undisturbed speed, in the engine's own unit (see `report.canary.speed`)."""
+    return keep(_name(engine, cpu), {"speed": speed})
 
 
-def kept_rate(engine: str, cpu: int) -> float | None:
-    """The kept rate; None if there is none."""
+def kept_speed(engine: str, cpu: int) -> float | None:
+    """The kept speed; None if there is none."""
     found = kept(_name(engine, cpu))
-    return None if found is None else float(found["rate"])
+    return None if found is None else float(found["speed"])
 
 
 def keep_openssl(cpu: int, speed: OpensslSpeed) -> Path:

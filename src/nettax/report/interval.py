@@ -11,7 +11,7 @@ from typing import Any
 from nettax.ledger import CpuShare, Interval, TaskShare
 from nettax.report.table import count, percent, signed_percent, table
 
-__all__ = ["by_taken", "document", "histogram_text", "tasks_csv", "text"]
+__all__ = ["by_taken", "document", "histogram_text", "tasks_csv", "text", "time_text"]
 
 SCHEMA = "nettax.stat/1"
 
@@ -172,7 +172,7 @@ def histogram_text(name: str, slots: Sequence[int], width: int = 40) -> str:
     first, last, most = used[0], used[-1], max(slots)
     rows = (
         [
-            f"{_time(1 << i)} …",
+            f"{time_text(1 << i)} …",
             count(slots[i]),
             "█" * max(round(width * slots[i] / most), slots[i] > 0),
         ]
@@ -182,7 +182,8 @@ def histogram_text(name: str, slots: Sequence[int], width: int = 40) -> str:
     return f"{name} run time, {count(sum(slots))} runs\n{body}"
 
 
-def _time(ns: int) -> str:
+def time_text(ns: int) -> str:
+    """A time with its unit, to three digits."""
     scale: tuple[tuple[int, str], ...] = ((1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "µs"))
     form: Callable[[float], str] = "{:.3g}".format
     for size, unit in scale:
