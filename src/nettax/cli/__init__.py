@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-import nettax
 from nettax.errors import NettaxError
+from nettax.version import __version__
 
 # Help texts stand here, so that `nettax --help` imports no verb.
 VERBS = {
@@ -39,7 +39,7 @@ class Verbs(click.Group):
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(nettax.__version__, message="nettax %(version)s")
+@click.version_option(__version__, message="nettax %(version)s")
 def cli() -> None:
     """The CPU bill of networking: who paid, for whom, and what it cost.
 

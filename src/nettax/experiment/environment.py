@@ -6,10 +6,10 @@ import os
 import time
 from dataclasses import dataclass
 
-from nettax import __version__
 from nettax.kernel import cpus, features
 from nettax.kernel.accounting import accounting
 from nettax.kernel.files import StrPath, read_word
+from nettax.version import __version__
 
 __all__ = ["Environment", "environment"]
 

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import nettax
 from nettax.errors import NettaxError
+from nettax.version import __version__
 
 __all__ = ["keep", "kept"]
 
@@ -49,7 +49,7 @@ def _identity() -> list[str]:
         machine = Path("/etc/machine-id").read_text().strip()
     except OSError:
         machine = os.uname().nodename
-    return [machine, os.uname().release, nettax.__version__]
+    return [machine, os.uname().release, __version__]
 
 
 def _path(name: str) -> Path:
