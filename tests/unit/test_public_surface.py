@@ -28,4 +28,4 @@ def test_unknown_name() -> None:
 def test_import_is_lazy() -> None:
     source = "import nettax, sys; print([m for m in sys.modules if m.startswith('nettax.')])"
     run = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True)
-    assert run.stdout.strip() == "[]"
+    assert run.stdout.strip() == "['nettax.version']"
