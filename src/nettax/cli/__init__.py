@@ -40,13 +40,25 @@ class Verbs(click.Group):
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="nettax %(version)s")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """The CPU bill of networking: who paid, for whom, and what it cost.
 
     Linux processes packets in the context of whatever runs when they arrive, and bills that
     process for it. nettax tells what was billed, what was really the process's own, and what
     was taken from it.
     """
+    if context.invoked_subcommand != "undo":
+        _tidy_up()
+
+
+def _tidy_up() -> None:
+    """Undo what a killed nettax left; with nothing to undo, one look at a directory."""
+    from nettax.host import recover
+
+    undone = recover()
+    for line in (*(f"undone: {change}" for change in undone.changes), *undone.problems):
+        click.echo(f"nettax: {line}", err=True)
 
 
 def main(arguments: list[str] | None = None) -> Any:
