@@ -5,8 +5,9 @@ Field names are those of the schema `nettax.stat/1`; what they mean is in docs/l
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Self
 
 __all__ = [
     "VECTORS",
@@ -83,6 +84,26 @@ class CpuShare:
     steal_ns: int
     """The hypervisor's, from /proc/stat: inside the other accounts, as `toll_ns` is."""
     toll_ns: TollShare | None
+
+    @classmethod
+    def total(cls, rows: Sequence[Self]) -> Self:
+        """All rows as one, field by field; `cpu` is how many there are.
+
+        A field that one of them lacks is None.
+        """
+        sums = {f.name: _sum([getattr(row, f.name) for row in rows]) for f in fields(cls)}
+        return cls(**{**sums, "cpu": len(rows), "online": all(row.online for row in rows)})
+
+
+def _sum(values: list[Any]) -> Any:
+    first = values[0]
+    if any(value is None for value in values):
+        return None
+    if isinstance(first, Mapping):
+        return {key: sum(value[key] for value in values) for key in first}
+    if isinstance(first, TollShare):
+        return TollShare(*(sum(getattr(v, f.name) for v in values) for f in fields(TollShare)))
+    return sum(values)
 
 
 @dataclass(frozen=True, slots=True)

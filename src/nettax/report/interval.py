@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -27,6 +27,7 @@ def document(interval: Interval, tasks: Sequence[TaskShare]) -> dict[str, Any]:
         "schema": SCHEMA,
         "interval": {"start_ns": interval.start_ns, "wall_ns": interval.wall_ns},
         "cpus": [asdict(cpu) for cpu in interval.cpus],
+        "total": asdict(CpuShare.total(interval.cpus)),
         "tasks": [asdict(task) for task in tasks],
         "histograms": {name: list(slots) for name, slots in interval.histograms.items()},
         "toll": asdict(interval.toll) if interval.toll else None,
@@ -99,12 +100,12 @@ def _tasks(interval: Interval, tasks: Sequence[TaskShare]) -> str:
 def _cpus(interval: Interval) -> str:
     toll = interval.toll is not None
 
-    def row(cpu: CpuShare) -> list[str]:
+    def row(name: str, cpu: CpuShare) -> list[str]:
         wall = cpu.wall_ns
         net = cpu.stolen_ns["net_rx"] + cpu.stolen_ns["net_tx"]
         other = sum(cpu.stolen_ns.values()) - net - cpu.stolen_ns["hardirq"]
         cells = [
-            str(cpu.cpu) if cpu.online else f"{cpu.cpu} offline",
+            name,
             percent(cpu.idle_ns, wall),
             percent(cpu.idle_interrupted_ns, wall),
             percent(cpu.own_ns, wall),
@@ -118,16 +119,25 @@ def _cpus(interval: Interval) -> str:
         return [*cells, percent(cpu.steal_ns, wall)]
 
     head = ["CPU", "idle", "idle-irq", "own", "hardirq", "net", "softirq", "kthread", "residual"]
-    shares = table([*head, *(["≈toll"] if toll else []), "steal"], map(row, interval.cpus))
+    rows = [row(*named) for named in _named(interval)]
+    shares = table([*head, *(["≈toll"] if toll else []), "steal"], rows)
     return shares + "\n\n" + _work(interval)
 
 
+def _named(interval: Interval) -> Iterator[tuple[str, CpuShare]]:
+    """Each CPU with its name, and all together, whose shares are of all their time."""
+    for cpu in interval.cpus:
+        yield (str(cpu.cpu) if cpu.online else f"{cpu.cpu} offline"), cpu
+    if len(interval.cpus) > 1:
+        yield "all", CpuShare.total(interval.cpus)
+
+
 def _work(interval: Interval) -> str:
-    def row(cpu: CpuShare) -> list[str]:
-        seconds = (cpu.wall_ns or 1) / 1e9
+    def row(name: str, cpu: CpuShare) -> list[str]:
+        seconds = interval.wall_ns / 1e9
         rates = (cpu.hardirq_count, cpu.ipi_count, cpu.softirq_count["net_rx"], cpu.polls)
         return [
-            str(cpu.cpu),
+            name,
             *(count(number / seconds) for number in rates),
             count(cpu.packets / seconds),
             f"{cpu.softirq_ns['net_rx'] / cpu.packets:.0f}" if cpu.packets else "·",
@@ -135,7 +145,7 @@ def _work(interval: Interval) -> str:
         ]
 
     head = ["CPU", "irq/s", "ipi/s", "net_rx/s", "polls/s", "packets/s", "ns/packet", "squeezed/s"]
-    return table(head, map(row, interval.cpus))
+    return table(head, [row(*named) for named in _named(interval)])
 
 
 def _footer(interval: Interval) -> str:
@@ -178,7 +188,7 @@ def histogram_text(name: str, slots: Sequence[int], width: int = 40) -> str:
         ]
         for i in range(first, last + 1)
     )
-    body = "\n".join(f"{low:>12}  {number:>6}  {bar}" for low, number, bar in rows)
+    body = "\n".join(f"{low:>12}  {number:>6}  {bar}".rstrip() for low, number, bar in rows)
     return f"{name} run time, {count(sum(slots))} runs\n{body}"
 
 
