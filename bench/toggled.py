@@ -1,0 +1,45 @@
+"""The ledger, loaded once and attached at will: what is off is detached, not disarmed.
+
+An attached program costs its entry even on a CPU that is not armed, so only a detached one is
+free; and loading between two windows would take longer than the windows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Self
+
+from nettax.kernel.bpf import ProgramStats, _libbpf
+from nettax.ledger import Ledger
+
+__all__ = ["ToggledLedger"]
+
+
+class ToggledLedger(Ledger):
+    """Armed, but attached only within `attached()`."""
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        self._detach()
+        return self
+
+    @contextmanager
+    def attached(self) -> Iterator[None]:
+        """Attach as the ledger itself does, and detach."""
+        programs = [p for p in self._object.programs.values() if p.name != "settle"]
+        programs.sort(key=lambda program: not program.name.endswith("_exit"))
+        self._object.attach(programs)
+        try:
+            yield
+        finally:
+            self._detach()
+
+    def _detach(self) -> None:
+        links = self._object._links
+        while links:
+            _libbpf().bpf_link__destroy(links.pop())
+
+    def stats(self) -> Mapping[str, ProgramStats]:
+        """The kernel's counters for each program; times only with `time_programs`."""
+        return {name: program.stats() for name, program in self._object.programs.items()}
