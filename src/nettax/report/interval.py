@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from nettax.ledger import CpuShare, Interval, TaskShare
-from nettax.report.table import count, percent, signed_percent, table
+from nettax.report.table import count, percent, safe, signed_percent, table
 
 __all__ = ["by_taken", "document", "histogram_text", "tasks_csv", "text", "time_text"]
 
@@ -52,7 +52,7 @@ def _flat(row: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{name}.")
         else:
-            yield prefix + name, value
+            yield prefix + name, safe(value) if isinstance(value, str) else value
 
 
 def text(interval: Interval, tasks: Sequence[TaskShare], rows: int) -> str:

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-__all__ = ["count", "percent", "signed_percent", "table"]
+__all__ = ["count", "percent", "safe", "signed_percent", "table"]
+
+
+def safe(name: str) -> str:
+    """A name that its owner chose (a task's, a cgroup's), with `?` for what commands a terminal.
+
+    Any process may call itself anything (prctl(2), PR_SET_NAME): line ends, escape sequences.
+    """
+    return name if name.isprintable() else "".join(c if c.isprintable() else "?" for c in name)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
-    """Columns as wide as their longest cell; the first `left` columns flush left, others right."""
-    lines = [head, *rows]
+    """Columns as wide as their longest cell; the first `left` columns flush left, others right.
+
+    Cells are made `safe`.
+    """
+    lines = [head, *(list(map(safe, row)) for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     return "\n".join(
         "  ".join(
