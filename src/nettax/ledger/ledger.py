@@ -227,7 +227,7 @@ class Ledger:
             self_cpu_ns=time.process_time_ns(),
             bpf_ns=sum(row.run_ns for row in stats) if timed else None,
             bpf_runs=sum(row.runs for row in stats) if timed else None,
-            histograms=self._read_histograms(),
+            histograms=self._read_histograms(request),
         )
 
     def _read_tasks(self) -> Mapping[bytes, bytes]:
@@ -241,9 +241,12 @@ class Ledger:
             self._exited[key] = tasks[key]
         return {**self._exited, **tasks}
 
-    def _read_histograms(self) -> dict[int, Any]:
+    def _read_histograms(self, request: int) -> dict[int, Any]:
         if not self._want_histograms:
             return {}
+        if request == ARM:  # empty then, but no longer: CPUs armed first have gone on
+            empty = self._slots.unpack(bytes(self._slots.size))
+            return dict.fromkeys(self.cpus, empty)
         return {
             cpu: self._slots.unpack(self._slots_memory, cpu * self._slots_stride)
             for cpu in self.cpus
