@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 import os
 import select
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import FrameType
-from typing import TextIO
+from collections.abc import Callable
+from contextlib import suppress
+from types import FrameType, TracebackType
+from typing import Self, TextIO
 
 import click
 
@@ -21,6 +23,7 @@ from nettax.kernel.cgroup import Cgroups
 from nettax.ledger import Interval, Ledger, Reading, TaskShare, Toll
 from nettax.report.interval import by_taken, document, tasks_csv, text
 
+MOST_SECONDS = 10**9
 EXAMPLES = """
 \b
 Examples:
@@ -46,7 +49,11 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="One document; with -I, one a line.")
 @click.option("--csv", "as_csv", is_flag=True, help="The tasks, one a line.")
 @click.option(
-    "-o", "--output", type=click.File("w"), default="-", help="Write here, not to stdout."
+    "-o",
+    "--output",
+    type=click.File("w", lazy=False),  # before anything is counted that could not be written
+    default="-",
+    help="Write here, not to stdout.",
 )
 @click.argument("words", nargs=-1, metavar="[-- COMMAND …]", type=click.UNPROCESSED)
 def command(
@@ -70,36 +77,46 @@ def command(
     charged the task, own what it got; hardirq, net and softirq were taken from it while it was
     on the CPU, displaced while it waited for one that ksoftirqd, a NAPI or an IRQ thread had.
     """
-    if all_cpus and cpu:
+    if all_cpus and cpu is not None:
         raise UsageError("-a and -C exclude each other")
     if as_json and as_csv:
         raise UsageError("--json and --csv exclude each other")
+    for option, seconds in (("-d", duration), ("-I", interval)):
+        if seconds is not None and not seconds <= MOST_SECONDS:  # a NaN, too
+            raise UsageError(f"{option} takes at most {MOST_SECONDS} seconds")
     selected = _selection(pid, cgroup, bool(words))
+    chosen = None if cpu is None else cpu_lists.select(cpu)
+    header = True
 
     def show(counted: Interval) -> None:
+        nonlocal header
         tasks = by_taken(filter(selected, counted.tasks))
         if as_json:
-            output.write(json.dumps(document(counted, tasks), indent=None if interval else 1))
+            indent = None if interval else 1
+            output.write(json.dumps(document(counted, tasks), indent=indent) + "\n")
         elif as_csv:
-            output.write(tasks_csv(tasks))
+            output.write(tasks_csv(counted, tasks, header))
+            header = header and not tasks
         else:
-            output.write(text(counted, tasks, rows))
-        output.write("\n")
+            output.write(text(counted, tasks, rows) + "\n")
         output.flush()
 
     child = _Gated(words) if words else None
     ledger = Ledger(
-        cpus=cpu_lists.select(cpu) if cpu else None,
+        cpus=chosen,
         follow=child.pid if child else None,
         histograms=hist,
         time_programs=time_programs,
         toll=Toll.load(),
     )
-    try:
-        with ledger, _interrupted() as stop:
-            _count(ledger, duration, interval, child, stop, show)
-    finally:
-        status = child.finish() if child else 0
+    with _End(child) as end:
+        try:
+            with ledger:
+                if child:
+                    child.go()
+                _count(ledger, duration, interval, end, show)
+        finally:
+            status = child.finish() if child else 0
     sys.exit(status)
 
 
@@ -107,26 +124,18 @@ def _count(
     ledger: Ledger,
     duration: float | None,
     interval: float | None,
-    child: _Gated | None,
-    stop: Callable[[], bool],
+    end: _End,
     show: Callable[[Interval], None],
 ) -> None:
     """Read at the ends of the interval, or of each interval, and show the differences."""
     last: Reading = ledger.began
     start = time.monotonic()
-    end = start + duration if duration else None
-    if child:
-        child.go()
-    tick = start
-    while True:
-        tick = min(filter(None, (tick + (interval or 1), end)))
-        while (left := tick - time.monotonic()) > 0 and not stop():
-            if child and child.ended(min(left, 0.05)):
-                break
-            if not child:
-                time.sleep(left)
-        over = stop() or (end and tick >= end) or (child and child.ended(0))
-        if over:
+    step = interval or 1
+    # Intervals are counted: a sum of floats misses the end by a hair, and adds one of nothing.
+    most = max(1, math.ceil(duration / step - 1e-9)) if duration else None
+    for number in itertools.count(1):
+        due = start + (duration if duration and number == most else number * step)
+        if end.within(due - time.monotonic()) or number == most:
             break
         if interval:
             reading = ledger.read()
@@ -139,39 +148,22 @@ def _count(
 
 def _selection(pid: str | None, cgroup: str | None, followed: bool) -> Callable[[TaskShare], bool]:
     """Which tasks to show, from the options."""
-    if sum((bool(pid), bool(cgroup), followed)) > 1:
+    if sum((pid is not None, cgroup is not None, followed)) > 1:
         raise UsageError("-p, -G and a command exclude each other")
     if followed:
         return lambda task: task.followed
-    if pid:
+    if pid is not None:
         try:
             pids = {int(word) for word in pid.split(",")}
         except ValueError:
             raise UsageError(f"-p takes process ids, such as 12 or 12,15; not {pid!r}") from None
         return lambda task: task.tgid in pids or task.pid in pids
-    if cgroup:
+    if cgroup is not None:
         cgroups = Cgroups()
         top = cgroups.path(cgroups.resolve(cgroup)) or "/"
         below = top.rstrip("/") + "/"
         return lambda task: task.cgroup is not None and (task.cgroup + "/").startswith(below)
     return lambda task: True
-
-
-@contextmanager
-def _interrupted() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C ends the counting, not the program: a function that tells whether it came."""
-    came = False
-
-    def note(number: int, frame: FrameType | None) -> None:
-        nonlocal came
-        came = True
-
-    previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: came
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 class _Gated:
@@ -182,27 +174,76 @@ class _Gated:
         gate, self._gate = os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
-            os.close(self._gate)
-            if not os.read(gate, 1):  # nettax ended before it could count
-                os._exit(1)
             try:
-                os.execvp(words[0], words)  # noqa: S606
+                os.close(self._gate)
+                _restore_signals()
+                if os.read(gate, 1):  # else nettax ended before it could count
+                    os.execvp(words[0], words)  # noqa: S606
             except OSError as error:
                 sys.stderr.write(f"nettax: cannot run {words[0]}: {error.strerror}\n")
+                sys.stderr.flush()
                 os._exit(127 if isinstance(error, FileNotFoundError) else 126)
+            finally:
+                os._exit(1)
         os.close(gate)
-        self._pidfd = os.pidfd_open(self.pid)
+        self.pidfd = os.pidfd_open(self.pid)
 
     def go(self) -> None:
-        os.write(self._gate, b".")
+        with suppress(BrokenPipeError):  # a signal ended it before it began
+            os.write(self._gate, b".")
 
-    def ended(self, within: float) -> bool:
-        """Whether the command has ended, or does so within this many seconds."""
-        return bool(select.select([self._pidfd], [], [], within)[0])
+    def terminate(self) -> None:
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.pidfd, signal.SIGTERM)
 
     def finish(self) -> int:
         """Wait for the command's end; its exit code as a shell gives it."""
         os.close(self._gate)
-        os.close(self._pidfd)
         code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
         return code if code >= 0 else 128 - code
+
+
+def _restore_signals() -> None:
+    """Give signals back the meaning that they have for a command, and that Python took away."""
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if callable(signal.getsignal(number)):  # ignored ones stay so, as nohup(1) wants
+            signal.signal(number, signal.SIG_DFL)
+
+
+class _End:
+    """What ends the counting, not the program: Ctrl-C, SIGTERM, or the end of the command.
+
+    SIGTERM is passed on to the command. Ctrl-C is not: the terminal sends it to both.
+    """
+
+    def __init__(self, command: _Gated | None) -> None:
+        self._command = command
+        # A handler alone would not cut short a wait, which Python resumes (PEP 475).
+        self._woken, self._wake = os.pipe()
+        self._watched = [self._woken, *([command.pidfd] if command else [])]
+        self._former: dict[signal.Signals, signal._HANDLER] = {}
+
+    def within(self, seconds: float) -> bool:
+        """Whether the end has come, or does so within this time."""
+        return bool(select.select(self._watched, [], [], max(seconds, 0))[0])
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        os.write(self._wake, b".")
+        if number == signal.SIGTERM and self._command:
+            self._command.terminate()
+
+    def __enter__(self) -> Self:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._former[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, former in self._former.items():
+            signal.signal(number, former)

@@ -36,15 +36,20 @@ def document(interval: Interval, tasks: Sequence[TaskShare]) -> dict[str, Any]:
     }
 
 
-def tasks_csv(tasks: Sequence[TaskShare]) -> str:
-    """One line per task, nested fields as `outer.inner`, with a header."""
-    rows = [dict(_flat(asdict(task))) for task in tasks]
+def tasks_csv(interval: Interval, tasks: Sequence[TaskShare], header: bool = True) -> str:
+    """One line per task, nested fields as `outer.inner`, with a header; nothing without tasks.
+
+    Each line begins with the interval, so that those of several make one table.
+    """
+    when = {"interval.start_ns": interval.start_ns, "interval.wall_ns": interval.wall_ns}
+    rows = [{**when, **dict(_flat(asdict(task)))} for task in tasks]
     out = io.StringIO()
     if rows:
         writer = csv.DictWriter(out, rows[0], lineterminator="\n")
-        writer.writeheader()
+        if header:
+            writer.writeheader()
         writer.writerows(rows)
-    return out.getvalue().rstrip("\n")
+    return out.getvalue()
 
 
 def _flat(row: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
