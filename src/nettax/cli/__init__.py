@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import os
+import signal
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -33,12 +35,23 @@ class Verbs(click.Group):
         command: click.Command = importlib.import_module(f"nettax.cli.{name}").command
         return command
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # `nettax … | head`; click would end with 1
+            _write_no_more()
+            ctx.exit(128 + signal.SIGPIPE)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(VERBS.items()))
 
 
-@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Verbs,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    invoke_without_command=True,
+)
 @click.version_option(__version__, message="nettax %(version)s")
 @click.pass_context
 def cli(context: click.Context) -> None:
@@ -48,6 +61,9 @@ def cli(context: click.Context) -> None:
     process for it. nettax tells what was billed, what was really the process's own, and what
     was taken from it.
     """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help(), err=True)
+        context.exit(2)
     if context.invoked_subcommand != "undo":
         _tidy_up()
 
@@ -61,13 +77,31 @@ def _tidy_up() -> None:
         click.echo(f"nettax: {line}", err=True)
 
 
-def main(arguments: list[str] | None = None) -> Any:
-    """Run the command line; a `NettaxError` is told in its own words, with its exit code."""
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command line. What goes wrong is told in its own words, with its exit code."""
     try:
-        return cli(arguments, prog_name="nettax")
+        sys.exit(cli.main(arguments, prog_name="nettax", standalone_mode=False))
     except NettaxError as error:
-        sys.stderr.write(f"nettax: {error}\n")
-        sys.exit(error.exit_code)
-    except BrokenPipeError:  # `nettax … | head`
-        sys.stderr.close()
-        sys.exit(141)
+        _fail(str(error), error.exit_code)
+    except click.UsageError as error:
+        hint = f" ({error.ctx.command_path} --help)" if error.ctx else ""
+        _fail(error.format_message() + hint, error.exit_code)
+    except click.ClickException as error:
+        _fail(error.format_message(), error.exit_code)
+    except click.Abort:
+        sys.exit(128 + signal.SIGINT)
+    except OSError as error:  # a full disk, say
+        _write_no_more()
+        where = f"{error.filename}: " if error.filename else ""
+        _fail(f"{where}{error.strerror or error}", 1)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    sys.stderr.write(f"nettax: {message}\n")
+    sys.exit(code)
+
+
+def _write_no_more() -> None:
+    """What standard output would not take is dropped; else the interpreter tries once more."""
+    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
