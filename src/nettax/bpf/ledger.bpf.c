@@ -724,24 +724,52 @@ static __always_inline void arm(struct cpu *c, struct task_struct *task)
 	c->totals.armed = 1;
 }
 
+/* The vector and trigger of the softirq in flight. Looked up afresh at each use: older verifiers
+ * forget, across a map lookup, what was known of a number. */
+static __always_inline bool in_flight(struct cpu *c, __u32 *vector, __u32 *trigger)
+{
+	*vector = *(volatile __u32 *)&c->vector - 1;
+	*trigger = *(volatile __u32 *)&c->trigger;
+	return *vector < NR_VECTORS && *trigger < NR_TRIGGERS;
+}
+
+static __always_inline void charge_in_flight(struct cpu *c, struct task_account *account,
+					     __s64 soft_in_flight)
+{
+	__u32 vector, trigger;
+
+	if (!in_flight(c, &vector, &trigger))
+		return;
+	c->vector0[vector] += soft_in_flight;
+	c->trigger0[trigger] += soft_in_flight;
+	if (c->kind != KIND_TASK)
+		return;
+	c->totals.stolen_softirq_ns[vector] += soft_in_flight;
+	if (!account)
+		return;
+	account->softirq_ns[vector] += soft_in_flight;
+	account->trigger_ns[trigger] += soft_in_flight;
+}
+
 /* Close the slice in flight, with what the upper levels have in flight, and copy the totals. */
 static __always_inline void settle_cpu(struct cpu *c, struct task_struct *task)
 {
 	struct task_account *account = NULL;
 	struct moment m = {};
 	__s64 hard_in_flight, soft_in_flight = 0;
-	__u32 vector = c->vector - 1, trigger = c->trigger;
+	__u32 vector, trigger;
 
 	m.now = bpf_ktime_get_ns();
 	hard_in_flight = c->hard_depth ? m.now - c->hard_t0 : 0;
 	m.hard_ns = c->totals.hardirq_ns + hard_in_flight;
-	if (vector < NR_VECTORS && trigger < NR_TRIGGERS)
+	if (in_flight(c, &vector, &trigger))
 		soft_in_flight = (m.now - c->soft_t0) - (m.hard_ns - c->soft_h0);
 	m.soft_ns = c->soft_ns + soft_in_flight;
 
 	if (c->task.pid)
 		account = bpf_map_lookup_elem(&tasks, &c->task);
 	close_slice(c, account, &m);
+	charge_in_flight(c, account, soft_in_flight);
 	if (account && (__u32)task->pid == c->task.pid) {
 		__u64 billed = task->se.sum_exec_runtime;
 
@@ -749,20 +777,10 @@ static __always_inline void settle_cpu(struct cpu *c, struct task_struct *task)
 		account->cpu = bpf_get_smp_processor_id();
 		c->billed0 = billed;
 	}
-	if (soft_in_flight) {
-		c->vector0[vector] += soft_in_flight;
-		c->trigger0[trigger] += soft_in_flight;
-		if (c->kind == KIND_TASK)
-			c->totals.stolen_softirq_ns[vector] += soft_in_flight;
-		if (c->kind == KIND_TASK && account) {
-			account->softirq_ns[vector] += soft_in_flight;
-			account->trigger_ns[trigger] += soft_in_flight;
-		}
-	}
 	c->totals.now_ns = m.now;
 	__builtin_memcpy(&c->reading, &c->totals, sizeof(c->reading));
 	c->reading.hardirq_ns += hard_in_flight;
-	if (soft_in_flight) {
+	if (in_flight(c, &vector, &trigger)) {
 		c->reading.softirq_ns[vector] += soft_in_flight;
 		c->reading.trigger_ns[trigger] += soft_in_flight;
 	}

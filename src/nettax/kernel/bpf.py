@@ -343,14 +343,20 @@ class Object:
 
     def _load(self, path: str) -> None:
         result = _libbpf().bpf_object__load(self._handle)
-        if result in (-errno.EPERM, -errno.EACCES):
+        if result >= 0:
+            return
+        # EACCES is also what the verifier says; EPERM is a matter of privilege alone.
+        lacking = {"CAP_BPF", "CAP_PERFMON"} - features.capabilities()
+        if result == -errno.EPERM or (result == -errno.EACCES and lacking):
             raise MissingPrivilege(
                 "loading BPF programs needs CAP_BPF and CAP_PERFMON: run as root, or\n"
                 'sudo setpriv --reuid "$USER" --inh-caps +bpf,+perfmon --ambient-caps +bpf,+perfmon'
                 " nettax …"
             )
-        if result < 0:
-            raise NettaxError(f"the kernel refused {path}: {os.strerror(-result)}")
+        raise NettaxError(
+            f"the kernel refused {path}: {os.strerror(-result)}.\n"
+            "Run again with NETTAX_DEBUG=1 to see its verifier's reasons, and report them"
+        )
 
     def map(self, name: str) -> Map:
         """A map of the object by its name in the source.
