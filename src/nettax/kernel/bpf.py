@@ -1,6 +1,6 @@
-"""Load BPF objects, attach their programs and read their maps, by ctypes over `libbpf.so.1`.
+"""Load BPF objects, attach their programs and read their maps, by libbpf.
 
-Why libbpf and not light skeletons: see docs/decisions.md. Only functions that libbpf 1.0 has.
+Why libbpf and not light skeletons: see docs/decisions.md.
 """
 
 from __future__ import annotations
@@ -15,140 +15,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from nettax.errors import MissingFeature, MissingPrivilege, NettaxError
+from nettax.errors import MissingPrivilege, NettaxError
 from nettax.kernel import features
 from nettax.kernel.btf import Btf
+from nettax.kernel.libbpf import TestRunOpts, check, libbpf
 
-__all__ = [
-    "Map",
-    "Object",
-    "Program",
-    "ProgramStats",
-    "enable_stats",
-    "kernel_has_tracepoint",
-    "percpu_offsets",
-]
+__all__ = ["Map", "Object", "Program", "ProgramStats", "enable_stats"]
 
-BTF_KIND_TYPEDEF, BTF_KIND_DATASEC = 8, 15
 BPF_F_TEST_RUN_ON_CPU = 1  # include/uapi/linux/bpf.h
 BPF_STATS_RUN_TIME = 0
-
-
-class _TestRunOpts(ctypes.Structure):
-    """struct bpf_test_run_opts (tools/lib/bpf/bpf.h)."""
-
-    _fields_ = (
-        ("sz", ctypes.c_size_t),
-        ("data_in", ctypes.c_void_p),
-        ("data_out", ctypes.c_void_p),
-        ("data_size_in", ctypes.c_uint32),
-        ("data_size_out", ctypes.c_uint32),
-        ("ctx_in", ctypes.c_void_p),
-        ("ctx_out", ctypes.c_void_p),
-        ("ctx_size_in", ctypes.c_uint32),
-        ("ctx_size_out", ctypes.c_uint32),
-        ("retval", ctypes.c_uint32),
-        ("repeat", ctypes.c_int),
-        ("duration", ctypes.c_uint32),
-        ("flags", ctypes.c_uint32),
-        ("cpu", ctypes.c_uint32),
-        ("batch_size", ctypes.c_uint32),
-    )
-
-
-@functools.cache
-def _libbpf() -> ctypes.CDLL:
-    try:
-        lib = ctypes.CDLL("libbpf.so.1", use_errno=True)
-    except OSError as error:
-        raise MissingFeature(
-            "libbpf.so.1 is missing: BPF programs cannot be loaded.\n"
-            "Install it: apt install libbpf1 (Fedora, RHEL: dnf install libbpf)"
-        ) from error
-    pointer, text, integer = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int
-    size = ctypes.POINTER(ctypes.c_size_t)
-    signatures: dict[str, tuple[Any, list[Any]]] = {
-        "bpf_object__open_file": (pointer, [text, pointer]),
-        "bpf_object__load": (integer, [pointer]),
-        "bpf_object__close": (None, [pointer]),
-        "bpf_object__next_program": (pointer, [pointer, pointer]),
-        "bpf_object__find_map_by_name": (pointer, [pointer, text]),
-        "bpf_object__btf": (pointer, [pointer]),
-        "btf__raw_data": (pointer, [pointer, ctypes.POINTER(ctypes.c_uint32)]),
-        "btf__load_vmlinux_btf": (pointer, []),
-        "btf__find_by_name_kind": (ctypes.c_int32, [pointer, text, ctypes.c_uint32]),
-        "btf__type_by_id": (pointer, [pointer, ctypes.c_uint32]),
-        "btf__name_by_offset": (text, [pointer, ctypes.c_uint32]),
-        "bpf_program__name": (text, [pointer]),
-        "bpf_program__section_name": (text, [pointer]),
-        "bpf_program__set_autoload": (integer, [pointer, ctypes.c_bool]),
-        "bpf_program__fd": (integer, [pointer]),
-        "bpf_program__attach": (pointer, [pointer]),
-        "bpf_link__destroy": (integer, [pointer]),
-        "bpf_map__fd": (integer, [pointer]),
-        "bpf_map__set_max_entries": (integer, [pointer, ctypes.c_uint32]),
-        "bpf_map__max_entries": (ctypes.c_uint32, [pointer]),
-        "bpf_map__key_size": (ctypes.c_uint32, [pointer]),
-        "bpf_map__value_size": (ctypes.c_uint32, [pointer]),
-        "bpf_map__initial_value": (pointer, [pointer, size]),
-        "bpf_map_lookup_batch": (integer, [integer, *[pointer] * 4, pointer, pointer]),
-        "bpf_map_delete_batch": (integer, [integer, pointer, pointer, pointer]),
-        "bpf_prog_test_run_opts": (integer, [integer, ctypes.POINTER(_TestRunOpts)]),
-        "bpf_obj_get_info_by_fd": (integer, [integer, pointer, ctypes.POINTER(ctypes.c_uint32)]),
-        "bpf_enable_stats": (integer, [integer]),
-        "libbpf_set_print": (pointer, [pointer]),
-    }
-    for name, (result, arguments) in signatures.items():
-        function = getattr(lib, name)
-        function.restype, function.argtypes = result, arguments
-    if "NETTAX_DEBUG" not in os.environ:  # users are told by errno; libbpf's log is for programmers
-        lib.libbpf_set_print(None)
-    return lib
-
-
-@functools.cache
-def _vmlinux_btf() -> int:
-    """The running kernel's BTF, parsed once by libbpf."""
-    features.btf_path()
-    handle: int | None = _libbpf().btf__load_vmlinux_btf()
-    if not handle:
-        raise NettaxError(f"libbpf cannot read the kernel's BTF: {os.strerror(ctypes.get_errno())}")
-    return handle
-
-
-def kernel_has_tracepoint(name: str) -> bool:
-    """Whether BPF can attach to a tracepoint: its typedef `btf_trace_NAME` is in the kernel's BTF.
-
-    :raises MissingFeature: the kernel has no BTF
-    """
-    found = _libbpf().btf__find_by_name_kind(
-        _vmlinux_btf(), f"btf_trace_{name}".encode(), BTF_KIND_TYPEDEF
-    )
-    return bool(found > 0)
-
-
-@functools.cache
-def percpu_offsets() -> dict[str, int]:
-    """Where the kernel's per-CPU variables are in a CPU's area: name → offset in bytes.
-
-    From the kernel's BTF (the section `.data..percpu`), so it works where /proc/kallsyms has no
-    data symbols. Only differences of two offsets mean something.
-
-    :raises MissingFeature: the kernel has no BTF
-    """
-    lib, btf = _libbpf(), _vmlinux_btf()
-    section = lib.btf__find_by_name_kind(btf, b".data..percpu", BTF_KIND_DATASEC)
-    if section < 0:
-        return {}
-    # struct btf_type {name_off, info, size}, then struct btf_var_secinfo {type, offset, size} each.
-    header = lib.btf__type_by_id(btf, section)
-    (info,) = struct.unpack("=I", ctypes.string_at(header + 4, 4))
-    raw = ctypes.string_at(header + 12, 12 * (info & 0xFFFF))
-    offsets = {}
-    for type_id, offset, _ in struct.iter_unpack("=III", raw):
-        (name,) = struct.unpack("=I", ctypes.string_at(lib.btf__type_by_id(btf, type_id), 4))
-        offsets[lib.btf__name_by_offset(btf, name).decode()] = offset
-    return offsets
 
 
 class ProgramStats(NamedTuple):
@@ -164,14 +39,14 @@ class Program:
 
     def __init__(self, handle: int) -> None:
         self._handle = handle
-        lib = _libbpf()
+        lib = libbpf()
         self.name: str = lib.bpf_program__name(handle).decode()
         self.section: str = lib.bpf_program__section_name(handle).decode()
 
     @property
     def fd(self) -> int:
         """The program's file descriptor, once loaded."""
-        return int(_libbpf().bpf_program__fd(self._handle))
+        return int(libbpf().bpf_program__fd(self._handle))
 
     def run(self, *arguments: int, cpu: int | None = None) -> None:
         """Run a raw tracepoint program once, on a CPU of choice, with 64-bit arguments.
@@ -180,21 +55,21 @@ class Program:
         """
         context = struct.pack(f"={len(arguments)}Q", *arguments)
         buffer = ctypes.create_string_buffer(context, len(context))
-        opts = _TestRunOpts(
-            sz=ctypes.sizeof(_TestRunOpts),
+        opts = TestRunOpts(
+            sz=ctypes.sizeof(TestRunOpts),
             ctx_in=ctypes.addressof(buffer),
             ctx_size_in=len(context),
             flags=0 if cpu is None else BPF_F_TEST_RUN_ON_CPU,
             cpu=cpu or 0,
         )
-        _check(_libbpf().bpf_prog_test_run_opts(self.fd, ctypes.byref(opts)), f"run {self.name}")
+        check(libbpf().bpf_prog_test_run_opts(self.fd, ctypes.byref(opts)), f"run {self.name}")
 
     def stats(self) -> ProgramStats:
         """The kernel's counters for this program (struct bpf_prog_info in linux/bpf.h)."""
         info = ctypes.create_string_buffer(216)
         length = ctypes.c_uint32(len(info))
-        _check(
-            _libbpf().bpf_obj_get_info_by_fd(self.fd, info, ctypes.byref(length)),
+        check(
+            libbpf().bpf_obj_get_info_by_fd(self.fd, info, ctypes.byref(length)),
             f"read statistics of {self.name}",
         )
         return ProgramStats(*struct.unpack_from("=QQQ", info, 192))
@@ -204,7 +79,7 @@ class Map:
     """One map of a loaded object."""
 
     def __init__(self, handle: int, name: str) -> None:
-        lib = _libbpf()
+        lib = libbpf()
         self.name = name
         self.fd: int = lib.bpf_map__fd(handle)
         self.key_size: int = lib.bpf_map__key_size(handle)
@@ -227,7 +102,7 @@ class Map:
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """All entries of a hash map, read in bulk (one system call for most maps)."""
-        lib = _libbpf()
+        lib = libbpf()
         room = self.max_entries
         keys, values = self._buffers
         position = ctypes.create_string_buffer(max(self.key_size, 4))
@@ -239,7 +114,7 @@ class Map:
             )
             # The end is told by ENOENT, with the last entries still valid.
             if result < 0 and result != -errno.ENOENT:
-                _check(result, f"read map {self.name}")
+                check(result, f"read map {self.name}")
             yield from self._split(keys, values, count.value)
             if result < 0:
                 return
@@ -267,11 +142,11 @@ class Map:
         done = 0
         while done < len(keys):
             count = ctypes.c_uint32(len(keys) - done)
-            result = _libbpf().bpf_map_delete_batch(
+            result = libbpf().bpf_map_delete_batch(
                 self.fd, ctypes.byref(joined, done * self.key_size), ctypes.byref(count), None
             )
             if result < 0 and result != -errno.ENOENT:
-                _check(result, f"shrink map {self.name}")
+                check(result, f"shrink map {self.name}")
             done += count.value + (result < 0)
 
 
@@ -295,7 +170,7 @@ class Object:
         :raises MissingPrivilege: CAP_BPF or CAP_PERFMON is lacking
         :raises NettaxError: the object is missing, or the kernel refuses it
         """
-        lib = _libbpf()
+        lib = libbpf()
         self._links: list[int] = []
         self._handle: int = lib.bpf_object__open_file(os.fsencode(path), None) or 0
         if not self._handle:
@@ -307,7 +182,7 @@ class Object:
             if constants:
                 self._set_constants(constants)
             for name, entries in (max_entries or {}).items():
-                _check(
+                check(
                     lib.bpf_map__set_max_entries(self._find_map(name), entries), f"size map {name}"
                 )
             self.programs: dict[str, Program] = {}
@@ -324,17 +199,17 @@ class Object:
 
     def _program_handles(self) -> Iterator[int]:
         handle = None
-        while handle := _libbpf().bpf_object__next_program(self._handle, handle):
+        while handle := libbpf().bpf_object__next_program(self._handle, handle):
             yield handle
 
     def _find_map(self, name: str) -> int:
-        handle: int | None = _libbpf().bpf_object__find_map_by_name(self._handle, name.encode())
+        handle: int | None = libbpf().bpf_object__find_map_by_name(self._handle, name.encode())
         if not handle:
             raise KeyError(name)
         return handle
 
     def _set_constants(self, constants: Mapping[str, int]) -> None:
-        start = _libbpf().bpf_map__initial_value(self._find_map(".rodata"), ctypes.c_size_t())
+        start = libbpf().bpf_map__initial_value(self._find_map(".rodata"), ctypes.c_size_t())
         variables = self.btf.variables(".rodata")
         for name, value in constants.items():
             offset, code = variables[name]
@@ -342,7 +217,7 @@ class Object:
             ctypes.memmove(start + offset, packed, len(packed))
 
     def _load(self, path: str) -> None:
-        result = _libbpf().bpf_object__load(self._handle)
+        result = libbpf().bpf_object__load(self._handle)
         if result >= 0:
             return
         # EACCES is also what the verifier says; EPERM is a matter of privilege alone.
@@ -380,17 +255,17 @@ class Object:
 
         :raises OSError: the kernel refuses (EINVAL or ENOTSUPP: no attaching by BTF)
         """
-        lib = _libbpf()
+        lib = libbpf()
         for program in programs:
             link: int | None = lib.bpf_program__attach(program._handle)
             if not link:
-                _check(-ctypes.get_errno() or -errno.EINVAL, f"attach {program.name}")
+                check(-ctypes.get_errno() or -errno.EINVAL, f"attach {program.name}")
             else:
                 self._links.append(link)
 
     def close(self) -> None:
         """Detach everything and free programs and maps. May be called twice."""
-        lib = _libbpf()
+        lib = libbpf()
         while self._links:
             lib.bpf_link__destroy(self._links.pop())
         if self._handle:
@@ -416,13 +291,7 @@ def enable_stats() -> int:
 
     :raises MissingPrivilege: CAP_SYS_ADMIN is lacking
     """
-    fd: int = _libbpf().bpf_enable_stats(BPF_STATS_RUN_TIME)
+    fd: int = libbpf().bpf_enable_stats(BPF_STATS_RUN_TIME)
     if fd < 0:
         raise MissingPrivilege("timing BPF programs needs CAP_SYS_ADMIN: run as root")
     return fd
-
-
-def _check(result: int, what: str) -> None:
-    """Raise OSError for a negative errno, as libbpf 1.x returns it."""
-    if result < 0:
-        raise OSError(-result, f"cannot {what}: {os.strerror(-result)}")

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from nettax.errors import MissingFeature, NettaxError, UsageError
-from nettax.kernel import bpf, cpus, features, proc_stat, softnet
+from nettax.kernel import bpf, cpus, features, proc_stat, softnet, vmlinux
 from nettax.kernel.cgroup import Cgroups
 from nettax.ledger.reading import EXITED, Decoder, Reading
 from nettax.ledger.toll import Toll
@@ -20,7 +20,6 @@ __all__ = ["Ledger"]
 OBJECTS = Path(__file__).parent.parent / "bpf"
 READ, ARM, DISARM = range(3)  # enum request in bpf/ledger.h
 MAX_TASKS = 16384  # accounts of live tasks and of those that exited since the last reading
-PERCPU_PREEMPT_COUNT, PERCPU_PENDING = "__preempt_count", "__softirq_pending"
 
 
 class Ledger:
@@ -134,15 +133,15 @@ class Ledger:
         if not path.exists():
             raise NettaxError(f"{path} is missing: nettax was not built. Reinstall it")
         possible = max(cpus.possible()) + 1
-        percpu = bpf.percpu_offsets()
         self._object = bpf.Object(
             str(path),
             wanted=self._wanted,
             constants={
                 "want_histograms": self._want_histograms,
+                "has_prev_state": vmlinux.tracepoint_arguments("sched_switch") == 4,
                 "drop_every": self._drop_every,
                 "followed_pid": self._follow or 0,
-                **_trigger_offsets(percpu),
+                **_trigger_offsets(),
             },
             max_entries={
                 "cpus": possible,
@@ -168,14 +167,14 @@ class Ledger:
     @property
     def tells_triggers(self) -> bool:
         """Whether it can tell a softirq that an interrupt ran from one that a system call ran."""
-        return bool(_trigger_offsets(bpf.percpu_offsets()))
+        return bool(_trigger_offsets())
 
     def _wanted(self, tracepoint: str) -> bool:
         if tracepoint == "settle":
             return True
         if tracepoint == "sched_process_fork" and self._follow is None:
             return False
-        return bpf.kernel_has_tracepoint(tracepoint)
+        return vmlinux.tracepoint_arguments(tracepoint) is not None
 
     def read(self) -> Reading:
         """The counters now. Costs one IPI per CPU and one pass over the tasks, whatever happened.
@@ -269,17 +268,38 @@ class Ledger:
         self.close()
 
 
-def _trigger_offsets(percpu: Mapping[str, int]) -> dict[str, int]:
-    """Where the programs find what tells a softirq's trigger; empty where that is not known."""
-    wanted = ("runqueues", PERCPU_PREEMPT_COUNT, PERCPU_PENDING)
-    if not all(name in percpu for name in wanted):
+def _trigger_offsets() -> dict[str, int]:
+    """Where the programs find what tells a softirq's trigger; empty where that is not known.
+
+    On x86 both words are per-CPU: in variables of their own since 6.15, together in `pcpu_hot`
+    from 6.2 on, before that in `__preempt_count` and `irq_stat` (arch/x86/include/asm/preempt.h,
+    current.h, hardirq.h). Elsewhere the preempt count is the task's.
+    """
+    runqueues = vmlinux.percpu_offsets().get("runqueues")
+    preempt_count = _percpu_word("__preempt_count", "pcpu_hot.preempt_count")
+    pending = _percpu_word(
+        "__softirq_pending", "pcpu_hot.softirq_pending", "irq_stat.__softirq_pending"
+    )
+    if runqueues is None or preempt_count is None or pending is None:
         return {}
     return {
         "has_percpu_offsets": 1,
-        "runqueues_offset": percpu["runqueues"],
-        "preempt_count_offset": percpu[PERCPU_PREEMPT_COUNT],
-        "softirq_pending_offset": percpu[PERCPU_PENDING],
+        "runqueues_offset": runqueues,
+        "preempt_count_offset": preempt_count,
+        "softirq_pending_offset": pending,
     }
+
+
+def _percpu_word(*places: str) -> int | None:
+    """The offset of the first of these that the kernel has: `variable`, or `variable.member`."""
+    types = {"pcpu_hot": "pcpu_hot", "irq_stat": "irq_cpustat_t"}
+    for place in places:
+        variable, _, member = place.partition(".")
+        start = vmlinux.percpu_offsets().get(variable)
+        inside = vmlinux.member_offset(types[variable], member) if member else 0
+        if start is not None and inside is not None:
+            return start + inside
+    return None
 
 
 def _cgroup_paths() -> Any:
