@@ -40,7 +40,7 @@ def kept(name: str) -> dict[str, Any] | None:
         found = json.loads(_path(name).read_text())
         values: dict[str, Any] = found["values"]
         return values if found["of"] == _identity() else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, NettaxError):
         return None
 
 
@@ -55,5 +55,12 @@ def _identity() -> list[str]:
 def _path(name: str) -> Path:
     if os.geteuid() == 0:
         return Path(f"/var/lib/nettax/{name}.json")
-    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
-    return Path(state) / f"nettax/{name}.json"
+    if state := os.environ.get("XDG_STATE_HOME"):
+        return Path(state, f"nettax/{name}.json")
+    try:
+        return Path.home() / f".local/state/nettax/{name}.json"
+    except RuntimeError:  # neither $HOME nor a line in /etc/passwd
+        raise NettaxError(
+            f"there is nowhere to keep {name}: this user has no home directory.\n"
+            "Set XDG_STATE_HOME to a directory of yours."
+        ) from None

@@ -225,8 +225,8 @@ class Object:
         if result == -errno.EPERM or (result == -errno.EACCES and lacking):
             raise MissingPrivilege(
                 "loading BPF programs needs CAP_BPF and CAP_PERFMON: run as root, or\n"
-                'sudo setpriv --reuid "$USER" --inh-caps +bpf,+perfmon --ambient-caps +bpf,+perfmon'
-                " nettax …"
+                'sudo setpriv --reuid "$USER" --regid "$(id -g)" --init-groups --inh-caps '
+                '+bpf,+perfmon --ambient-caps +bpf,+perfmon env "PATH=$PATH" "HOME=$HOME" nettax …'
             )
         raise NettaxError(
             f"the kernel refused {path}: {os.strerror(-result)}.\n"
