@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from nettax.errors import MissingFeature, NettaxError, UsageError
 from nettax.kernel import bpf, cpus, features, proc_stat, softnet, vmlinux
+from nettax.kernel.accounting import accounting
 from nettax.kernel.cgroup import Cgroups
 from nettax.ledger.reading import EXITED, Decoder, Reading
 from nettax.ledger.toll import Toll
@@ -121,6 +122,7 @@ class Ledger:
             account=account.unpack,
             cgroup_path=_cgroup_paths(),
             toll=self._toll,
+            accounting=accounting(),
         )
         if self._want_histograms:
             self._slots = self._object.btf.layout("cpu_histograms")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from nettax.kernel.accounting import Accounting
 from nettax.ledger.rows import (
     KINDS,
     KTHREADS,
@@ -31,6 +32,7 @@ class Decoder:
     account: Callable[[bytes], Any]
     cgroup_path: Callable[[int], str | None]
     toll: Toll | None
+    accounting: Accounting
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,7 @@ class Reading:
             ),
             histograms=_histograms(self.histograms, earlier.histograms),
             toll=self.decoder.toll,
+            accounting=self.decoder.accounting,
         )
 
     def _growth(self, earlier: Reading, field: str) -> int:
@@ -129,6 +132,8 @@ class Interval:
     """Run times summed over CPUs: slot i counts [2^i, 2^(i+1)) ns; empty unless asked for."""
     toll: Toll | None
     """The calibration that `toll_ns` was charged by; None if this host has none."""
+    accounting: Accounting
+    """How the kernel bills, on which the difference between `billed_ns` and `oncpu_ns` depends."""
 
 
 def _minus(now: int | None, then: int | None) -> int | None:

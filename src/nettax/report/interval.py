@@ -26,6 +26,7 @@ def document(interval: Interval, tasks: Sequence[TaskShare]) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "interval": {"start_ns": interval.start_ns, "wall_ns": interval.wall_ns},
+        "accounting": asdict(interval.accounting),
         "cpus": [asdict(cpu) for cpu in interval.cpus],
         "total": asdict(CpuShare.total(interval.cpus)),
         "tasks": [asdict(task) for task in tasks],
@@ -71,10 +72,19 @@ def text(interval: Interval, tasks: Sequence[TaskShare], rows: int) -> str:
     return "\n\n".join(parts)
 
 
+# What the kernel does with the time of interrupts, by `Accounting.interrupts_apart`.
+BILLS = {
+    True: "the kernel leaves interrupts out of what it bills",
+    False: "the kernel bills interrupts to the task that they interrupt",
+    None: "whether the kernel bills interrupts to tasks is not known",
+}
+
+
 def _heading(interval: Interval) -> str:
     return (
         f"{interval.wall_ns / 1e9:.3f} s on {len(interval.cpus)} CPUs; "
-        "shares in % of one CPU; ≈toll lies inside the other columns"
+        "shares in % of one CPU; ≈toll lies inside the other columns\n"
+        f"accounting: {interval.accounting.mode}: {BILLS[interval.accounting.interrupts_apart]}"
     )
 
 
