@@ -37,14 +37,14 @@ def main() -> None:
     modules: dict[str, Any] = {}
 
     def load() -> None:
-        from nettax.kernel import bpf
+        from nettax.kernel import bpf, vmlinux
         from nettax.ledger import Ledger
 
-        modules.update(bpf=bpf, ledger=Ledger)
+        modules.update(bpf=bpf, vmlinux=vmlinux, ledger=Ledger)
 
     timed("import", load)()
     bpf, ledger_type = modules["bpf"], modules["ledger"]
-    timed("kernel's BTF", bpf.percpu_offsets)()
+    timed("kernel's BTF", modules["vmlinux"].percpu_offsets)()
     for owner, method, phase in (
         (bpf.Object, "__init__", "open"),
         (bpf.Object, "_load", "load"),

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Self
 
-from nettax.kernel.bpf import ProgramStats, _libbpf
+from nettax.kernel.bpf import ProgramStats
+from nettax.kernel.libbpf import libbpf
 from nettax.ledger import Ledger
 
 __all__ = ["ToggledLedger"]
@@ -38,7 +39,7 @@ class ToggledLedger(Ledger):
     def _detach(self) -> None:
         links = self._object._links
         while links:
-            _libbpf().bpf_link__destroy(links.pop())
+            libbpf().bpf_link__destroy(links.pop())
 
     def stats(self) -> Mapping[str, ProgramStats]:
         """The kernel's counters for each program; times only with `time_programs`."""

@@ -37,6 +37,7 @@ tracepoint:irq:softirq_exit /@start[cpu]/ {
     @ns[pid, comm, args->vec] = sum(nsecs - @start[cpu]); delete(@start[cpu]);
 }
 interval:s:1 { print(@ns); clear(@ns); }
+interval:ms:50 /!@traces/ { printf("traces\\n"); @traces = 1; }
 """
 
 
@@ -70,7 +71,7 @@ TOOLS = (
     Tool(
         "bpftrace by pid",
         ("bpftrace", "-e", SOFTIRQS_BY_PID),
-        ready="@ns[",
+        ready="traces",
         victims=True,
         package="bpftrace",
     ),
