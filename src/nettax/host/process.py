@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nettax.errors import MissingPrivilege, NettaxError, UsageError
 from nettax.host import namespace, syscalls
+from nettax.host.signals import deferred
 from nettax.kernel import cpus as cpu_sets
 from nettax.kernel import proc_pid
 
@@ -83,7 +84,10 @@ def place(
         netns_fd = None if netns is None else files.enter_context(namespace.opened(netns))
         procs = None if cgroup is None else files.enter_context(_opened_procs(cgroup))
 
+        waiting = files.enter_context(deferred())
+
         def prepare() -> None:
+            waiting()
             syscalls.die_with_parent(signal.SIGKILL)
             if os.getppid() != parent:  # it died before the line above
                 os._exit(0)

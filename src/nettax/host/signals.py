@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -53,3 +55,24 @@ class EndingSignals:
         else:
             self._held = True
             raise SystemExit(128 + number)
+
+
+@contextmanager
+def deferred() -> Iterator[Callable[[], None]]:
+    """Let the signals that end a program wait while it forks a child, which must call the result.
+
+    What a handler raises in one of fork's hooks (logging has one) Python drops, and the signal
+    with it. In the child, they get the meaning that they have for any program.
+    """
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+
+    def in_child() -> None:
+        for number in _ENDING:
+            if callable(signal.getsignal(number)):
+                signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
+
+    try:
+        yield in_child
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
