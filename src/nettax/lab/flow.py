@@ -48,6 +48,7 @@ class Flow(ABC):
             page = Page.from_buffer_copy(self._page)
             page.role = self._sender_role
             self._sender = Endpoint(self._host, sender, page)
+            stack.callback(self._settle)
             stack.callback(self._sender.finish)
             self._stack = stack.pop_all()
         return self
@@ -65,6 +66,10 @@ class Flow(ABC):
         """Start the receiver, and get hold of what reading its counters takes."""
         self._receiver = Endpoint(self._host, place, self._page)
         stack.callback(self._receiver.stop)
+
+    @abstractmethod
+    def _settle(self) -> None:
+        """Take what must be read between the sender's end and the receiver's."""
 
     def sent(self) -> int:
         """Return what the sender's system calls have sent: packets of UDP, bytes of TCP."""
@@ -89,16 +94,15 @@ class UdpFlow(Flow):
         super()._receive(place, stack)
         number = self._receiver.page.socket
         self._socket = socket.socket(fileno=duplicate_fd(self._receiver.process.pid, number))
-        stack.callback(self._close)
+        stack.callback(self._socket.close)
 
-    def _close(self) -> None:
+    def _settle(self) -> None:
         """Take the last reading, once no packet is on its way to the socket any more."""
         last = -1
         while (now := self.received()) not in (last, self.sent()):
             last = now
             time.sleep(_STILL)
         self._dropped = self.dropped()
-        self._socket.close()
 
     def received(self) -> int:
         """Return the packets that came to the socket: those that were read and those dropped.
@@ -123,6 +127,9 @@ class TcpFlow(Flow):
     """Bulk streams, as fast as they go; counts bytes."""
 
     _sender_role = Role.TCP_SENDER
+
+    def _settle(self) -> None:
+        """Nothing: the receiver's page stays readable."""
 
     def received(self) -> int:
         """Return the bytes that the receiver has read."""
