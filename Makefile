@@ -1,7 +1,7 @@
 # Every target sets up what it needs: system packages by apt, the rest in .venv.
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := pyproject.toml hatch_build.py $(wildcard src/nettax/bpf/*.[ch] src/nettax/native/*.[ch])
+SOURCES := pyproject.toml hatch_build.py $(wildcard src/nettax/bpf/*.[ch] src/nettax/bpf/*/*.h src/nettax/native/*.[ch])
 
 .PHONY: help setup demo test test-full bench lint clean
 help:
@@ -30,7 +30,7 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	clang-format --dry-run --Werror src/nettax/bpf/*.[ch] src/nettax/native/*.[ch]
+	clang-format --dry-run --Werror src/nettax/bpf/*.[ch] src/nettax/bpf/*/*.h src/nettax/native/*.[ch]
 
 test: lint
 	$(BIN)/pytest -m 'not full'

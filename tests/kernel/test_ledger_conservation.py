@@ -133,7 +133,9 @@ def test_raw_tracepoints_agree() -> None:
         pairs = zip((raw.read() - before_raw).cpus, (typed.read() - before).cpus, strict=True)
     for a, b in pairs:
         assert abs(a.residual_ns) <= MOST * a.wall_ns
-        assert a.softirq_count["net_rx"] == pytest.approx(b.softirq_count["net_rx"], rel=0.02, abs=5)
+        assert a.softirq_count["net_rx"] == pytest.approx(
+            b.softirq_count["net_rx"], rel=0.02, abs=5
+        )
         assert a.own_ns == pytest.approx(b.own_ns, rel=0.02, abs=10e6)
 
 

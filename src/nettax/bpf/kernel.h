@@ -37,7 +37,8 @@ struct cfs_rq {
 
 struct sched_entity {
 	struct cfs_rq *cfs_rq; /* with CONFIG_FAIR_GROUP_SCHED, as distributions have it */
-	__u64 sum_exec_runtime; /* ns that the scheduler has charged: what utime + stime add up to */
+	__u64
+	    sum_exec_runtime; /* ns that the scheduler has charged: what utime + stime add up to */
 };
 
 struct thread_info {

@@ -8,7 +8,7 @@
 
 /* Softirq vectors: include/linux/interrupt.h. */
 #define NR_VECTORS 10
-#define NET_RX     3
+#define NET_RX	   3
 
 /* What a CPU is running. The three network kernel threads are accounts of their own. */
 enum kind { KIND_KSOFTIRQD, KIND_NAPI, KIND_IRQ, NR_KTHREADS, KIND_TASK = NR_KTHREADS, KIND_IDLE };
@@ -61,7 +61,7 @@ struct task_account {
 /* A CPU's totals since it was armed; they only grow. */
 struct cpu_totals {
 	__u64 start_ns; /* CLOCK_MONOTONIC at arming */
-	__u64 now_ns;   /* CLOCK_MONOTONIC of this reading */
+	__u64 now_ns;	/* CLOCK_MONOTONIC of this reading */
 	__s64 idle_ns;
 	__s64 idle_interrupted_ns;
 	__s64 own_ns;
@@ -79,7 +79,7 @@ struct cpu_totals {
 	__u64 packets;
 	__u64 switches;
 	__u64 unmatched;   /* events that did not fit the state they met */
-	__s64 inferred_ns; /* slices with an untraced switch inside, divided by the scheduler's record */
+	__s64 inferred_ns; /* of slices with an untraced switch inside */
 	__u64 armed;
 };
 

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* Slices: from one switch to the next. Closing one charges a task with what it had of its CPU. */
+#ifndef NETTAX_LEDGER_SLICE_H
+#define NETTAX_LEDGER_SLICE_H
+
+#include "task.h"
+
+/* The counters of the upper levels at one moment. */
+struct moment {
+	__u64 now;
+	__u64 hard_ns;
+	__s64 soft_ns;
+};
+
+/* Charge the softirqs completed since the slice began, by vector and by trigger. */
+static __always_inline void charge_softirqs(struct cpu *c, struct task_account *account)
+{
+	struct cpu_totals *t = &c->totals;
+
+	for (int i = 0; i < NR_VECTORS; i++)
+		t->stolen_softirq_ns[i] += t->softirq_ns[i] - c->vector0[i];
+	if (!account)
+		return;
+	for (int i = 0; i < NR_VECTORS; i++)
+		account->softirq_ns[i] += t->softirq_ns[i] - c->vector0[i];
+	for (int i = 0; i < NR_TRIGGERS; i++)
+		account->trigger_ns[i] += t->trigger_ns[i] - c->trigger0[i];
+}
+
+/* Charge the slice that ends at m to its task, and open the next one there. */
+static __always_inline void close_slice(struct cpu *c, struct task_account *account,
+					const struct moment *m)
+{
+	struct cpu_totals *t = &c->totals;
+	__s64 slice = m->now - c->t0;
+	__s64 hard = m->hard_ns - c->h0;
+	__s64 soft = m->soft_ns - c->s0;
+	__s64 own = slice - hard - soft;
+	__u64 interrupts = t->interrupts;
+	bool victim = c->kind == KIND_TASK;
+
+	if (c->kind == KIND_IDLE) {
+		t->idle_ns += own;
+		t->idle_interrupted_ns += hard + soft;
+	} else if (victim) {
+		t->own_ns += own;
+		t->stolen_hardirq_ns += hard;
+	} else if (c->kind < NR_KTHREADS) {
+		own += soft; /* softirqs are what a network kernel thread is there for */
+		t->kthread_ns[c->kind] += own;
+		t->stolen_hardirq_ns += hard;
+	}
+	if (account) {
+		account->oncpu_ns += slice;
+		account->own_ns += own;
+		account->hardirq_ns += hard;
+		account->interrupts += interrupts - c->interrupts0;
+	} else if (c->kind != KIND_IDLE) {
+		t->unkept_ns += slice;
+	}
+	if (soft && victim)
+		charge_softirqs(c, account);
+	if (soft) {
+		__builtin_memcpy(c->vector0, t->softirq_ns, sizeof(c->vector0));
+		__builtin_memcpy(c->trigger0, t->trigger_ns, sizeof(c->trigger0));
+	}
+	c->t0 = m->now;
+	c->h0 = m->hard_ns;
+	c->s0 = m->soft_ns;
+	c->interrupts0 = interrupts;
+}
+
+/* Put a task on the CPU; the slice's counters already stand at this moment. */
+static __always_inline void open_slice(struct cpu *c, struct task_struct *task,
+				       const struct task_key *key, __u32 kind, __u64 billed,
+				       __u64 now)
+{
+	c->task = *key;
+	c->task_address = (__u64)task;
+	c->kind = kind;
+	c->billed0 = billed;
+	if (kind < NR_KTHREADS)
+		c->clock[kind] = RUNNING | (now - c->clock[kind]);
+}
+
+/*
+ * The task that leaves is not the one that came: a switch between them went untraced. (Some hosts
+ * hide their supervisor's switches.) The scheduler's own record tells how long the one that came
+ * ran; the rest of the slice belongs to the one that leaves. Counted as unmatched, and the time
+ * as inferred.
+ */
+static __always_inline void infer_switch(struct cpu *c, const struct task_key *leaving,
+					 struct task_account *account, __u64 billed, __u64 now)
+{
+	struct task_struct *came = (struct task_struct *)c->task_address;
+	struct task_account *came_account = NULL;
+	struct moment m = {.hard_ns = c->h0, .soft_ns = c->s0};
+	__u64 ran = 0;
+
+	c->totals.unmatched++;
+	c->totals.inferred_ns += now - c->t0;
+	if (c->task.pid) {
+		came_account = bpf_map_lookup_elem(&tasks, &c->task);
+		if ((__u32)BPF_CORE_READ(came, pid) == c->task.pid)
+			ran = BPF_CORE_READ(came, se.sum_exec_runtime) - c->billed0;
+	}
+	if (ran > now - c->t0)
+		ran = now - c->t0;
+	if (came_account)
+		came_account->billed_ns += ran;
+	m.now = c->t0 + ran;
+	close_slice(c, came_account, &m);
+	c->task = *leaving;
+	c->kind = account ? account->kind : leaving->pid ? KIND_TASK : KIND_IDLE;
+	c->billed0 = billed;
+}
+
+static __always_inline void stop_clock(struct cpu *c, __u64 now)
+{
+	if (c->kind < NR_KTHREADS)
+		c->clock[c->kind] = clock_at(c->clock[c->kind], now);
+}
+
+/* A switch to or from softirq or hard IRQ context cannot happen: an exit was lost. (On PREEMPT_RT
+ * softirqs can be switched out; the user side refuses that kernel.) */
+static __always_inline void heal(struct cpu *c)
+{
+	if (c->hard_depth) {
+		c->hard_depth = 0;
+		c->totals.unmatched++;
+	}
+	if (c->vector) {
+		c->vector = 0;
+		c->totals.unmatched++;
+	}
+}
+
+#endif

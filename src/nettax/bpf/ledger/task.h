@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* Tasks' accounts, and how long a task waited while a network kernel thread had its CPU. */
+#ifndef NETTAX_LEDGER_TASK_H
+#define NETTAX_LEDGER_TASK_H
+
+#include "cpu.h"
+
+static __always_inline bool has_prefix(const char *text, const char *prefix, int length)
+{
+	for (int i = 0; i < length; i++)
+		if (text[i] != prefix[i])
+			return false;
+	return true;
+}
+
+/* Kernel threads keep the names they were made with: kernel/softirq.c, net/core/dev.c
+ * (napi_kthread_create, backlog_napi), kernel/irq/manage.c (setup_irq_thread). */
+static __always_inline enum kind kind_of(const char *comm)
+{
+	if (has_prefix(comm, "ksoftirqd/", 10))
+		return KIND_KSOFTIRQD;
+	if (has_prefix(comm, "napi/", 5) || has_prefix(comm, "backlog_napi/", 13))
+		return KIND_NAPI;
+	if (has_prefix(comm, "irq/", 4))
+		return KIND_IRQ;
+	return KIND_TASK;
+}
+
+static __always_inline struct task_key key_of(struct task_struct *task)
+{
+	struct task_key key = {
+	    .pid = READ(task, pid),
+	    .start_ns = READ(task, start_boottime),
+	};
+
+	return key;
+}
+
+static __noinline struct task_account *new_account(struct task_struct *task, struct task_key *key)
+{
+	struct task_account *account;
+
+	if (bpf_map_update_elem(&tasks, key, &no_account, BPF_NOEXIST) == 0)
+		__sync_fetch_and_add(&tasks_created, 1);
+	account = bpf_map_lookup_elem(&tasks, key);
+	if (!account)
+		return NULL;
+	bpf_probe_read_kernel_str(account->comm, sizeof(account->comm), &task->comm);
+	account->tgid = READ(task, tgid);
+	account->cgroup = READ(task, cgroups, dfl_cgrp, kn, id);
+	account->kind = READ(task, flags) & PF_KTHREAD ? kind_of(account->comm) : KIND_TASK;
+	if (followed_pid && key->pid == followed_pid)
+		account->flags = TASK_FOLLOWED;
+	return account;
+}
+
+static __always_inline struct task_account *account_of(struct task_struct *task)
+{
+	struct task_key key = key_of(task);
+	struct task_account *account = bpf_map_lookup_elem(&tasks, &key);
+
+	return account ?: new_account(task, &key);
+}
+
+static __always_inline __u64 clock_at(__u64 clock, __u64 now)
+{
+	return clock & RUNNING ? now - (clock & ~RUNNING) : clock;
+}
+
+static __always_inline void wait_begins(struct task_account *account, __u32 cpu, __u64 now)
+{
+	struct cpu *c = cpu_state(cpu);
+
+	if (!c)
+		return;
+	account->wait_cpu = cpu + 1;
+	account->wait_since = now;
+	for (int i = 0; i < NR_KTHREADS; i++)
+		account->wait_clock[i] = clock_at(c->clock[i], now);
+}
+
+static __always_inline void wait_ends(struct task_account *account, __u64 now)
+{
+	struct cpu *c;
+
+	if (!account->wait_cpu)
+		return;
+	c = cpu_state(account->wait_cpu - 1);
+	account->wait_cpu = 0;
+	if (!c)
+		return;
+	account->wait_ns += now - account->wait_since;
+	for (int i = 0; i < NR_KTHREADS; i++)
+		account->displaced_ns[i] += clock_at(c->clock[i], now) - account->wait_clock[i];
+}
+
+#endif
