@@ -88,7 +88,11 @@ class Scene:
         packets, start_ns = self.flow.received(), time.monotonic_ns()
         start = self.canary.read()
         time.sleep(self.window_s)
-        interval = self.canary.read() - start
+        end = self.canary.read()
+        while end.stamp_ns == start.stamp_ns:  # the flow may leave it nothing for a while
+            time.sleep(0.001)
+            end = self.canary.read()
+        interval = end - start
         packets, wall_ns = self.flow.received() - packets, time.monotonic_ns() - start_ns
         return Window(interval, packets * 1e9 / wall_ns)
 
