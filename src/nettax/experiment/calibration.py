@@ -164,7 +164,7 @@ def _measure(storm: IpiStorm, ledger: Ledger | None) -> _Window:
 
 def _booked(interval: Interval, pid: int) -> int:
     """What the ledger says kept the victim from running, ns."""
-    (task,) = (task for task in interval.tasks if task.pid == pid)
+    task = interval.task(pid)
     return sum(task.stolen_ns.values()) + task.wait_ns
 
 

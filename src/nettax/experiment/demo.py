@@ -196,8 +196,7 @@ def _measure(ledger: Ledger, canary: Canary, flow: UdpFlow | None, window_s: flo
     interval = ledger.read() - booked
     sent = flow.sent() - sent if flow else 0
     (cpu,) = interval.cpus
-    (task,) = (task for task in interval.tasks if task.pid == canary.pid)
-    return _Window(progress, task, cpu, interval.wall_ns, sent)
+    return _Window(progress, interval.task(canary.pid), cpu, interval.wall_ns, sent)
 
 
 def _run(run: Run[_Window]) -> DemoRun:

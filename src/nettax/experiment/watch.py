@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from nettax.canary import Canary, CanaryInterval
 from nettax.canary.canary import Engine
-from nettax.errors import NettaxError
 from nettax.ledger import CpuShare, Ledger, TaskShare, Toll
 
 __all__ = ["Watch", "off", "watch"]
@@ -31,6 +30,7 @@ def watch(cpu: int, engine: Engine, duration_s: float) -> Watch:
 
     :raises UsageError: no such CPU
     :raises MissingPrivilege: the ledger may not be loaded
+    :raises NettaxError: the canary never got the CPU
     """
     toll = Toll.load()
     with off(cpu), Canary(cpu, engine) as canary, Ledger(cpus=[cpu], toll=toll) as ledger:
@@ -38,10 +38,7 @@ def watch(cpu: int, engine: Engine, duration_s: float) -> Watch:
         time.sleep(duration_s)
         end = canary.read()
         interval = ledger.finish() - ledger.began
-    mine = [task for task in interval.tasks if task.pid == canary.pid]
-    if not mine:
-        raise NettaxError(f"the canary never got CPU {cpu} while it was watched")
-    return Watch(end - start, mine[0], interval.cpus[0], toll)
+    return Watch(end - start, interval.task(canary.pid), interval.cpus[0], toll)
 
 
 @contextmanager

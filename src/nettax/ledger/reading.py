@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from nettax.errors import NettaxError
 from nettax.kernel.accounting import Accounting
 from nettax.ledger.rows import (
     KINDS,
@@ -134,6 +135,19 @@ class Interval:
     """The calibration that `toll_ns` was charged by; None if this host has none."""
     accounting: Accounting
     """How the kernel bills, on which the difference between `billed_ns` and `oncpu_ns` depends."""
+
+    def task(self, pid: int) -> TaskShare:
+        """The row of one task.
+
+        :raises NettaxError: it has none: it never ran, and if it waited for a CPU, waits still
+        """
+        for task in self.tasks:
+            if task.pid == pid:
+                return task
+        raise NettaxError(
+            f"process {pid} never ran for {self.wall_ns / 1e9:.2f} s: something else had its CPU.\n"
+            "Try again when this host is quieter"
+        )
 
 
 def _minus(now: int | None, then: int | None) -> int | None:
