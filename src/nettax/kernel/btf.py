@@ -128,9 +128,10 @@ class Btf:
         raise TypeError(f"BTF kind {found.kind} ({found.name}) has no place in a shared struct")
 
     def layout(self, name: str) -> Layout:
-        """The layout of `struct name`; nested structs become fields `outer.inner`.
+        """The layout of `struct name`.
 
         :raises KeyError: no struct of that name in the object
+        :raises TypeError: a field is a pointer, a struct or a union
         """
         found = self._by_name[STRUCT, name]
         return Layout(name, found.size, list(self._members(found)))
