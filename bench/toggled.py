@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from typing import Self
 
 from nettax.kernel.bpf import ProgramStats
-from nettax.kernel.libbpf import libbpf
 from nettax.ledger import Ledger
 
 __all__ = ["ToggledLedger"]
@@ -22,24 +21,17 @@ class ToggledLedger(Ledger):
 
     def __enter__(self) -> Self:
         super().__enter__()
-        self._detach()
+        self._object.detach()
         return self
 
     @contextmanager
     def attached(self) -> Iterator[None]:
         """Attach as the ledger itself does, and detach."""
-        programs = [p for p in self._object.programs.values() if p.name != "settle"]
-        programs.sort(key=lambda program: not program.name.endswith("_exit"))
-        self._object.attach(programs)
+        self._attach()
         try:
             yield
         finally:
-            self._detach()
-
-    def _detach(self) -> None:
-        links = self._object._links
-        while links:
-            libbpf().bpf_link__destroy(links.pop())
+            self._object.detach()
 
     def stats(self) -> Mapping[str, ProgramStats]:
         """The kernel's counters for each program; times only with `time_programs`."""

@@ -263,13 +263,16 @@ class Object:
             else:
                 self._links.append(link)
 
+    def detach(self) -> None:
+        """Undo every attachment; the programs stay loaded."""
+        while self._links:
+            libbpf().bpf_link__destroy(self._links.pop())
+
     def close(self) -> None:
         """Detach everything and free programs and maps. May be called twice."""
-        lib = libbpf()
-        while self._links:
-            lib.bpf_link__destroy(self._links.pop())
+        self.detach()
         if self._handle:
-            lib.bpf_object__close(self._handle)
+            libbpf().bpf_object__close(self._handle)
             self._handle = 0
 
     def __enter__(self) -> Self:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections import namedtuple
 from collections.abc import Callable, Iterator
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 __all__ = ["Btf", "Layout"]
@@ -46,17 +47,20 @@ class Layout:
             name, [field for field, _, _ in fields]
         )
         self._fields = {field: (offset, code) for field, offset, code in fields}
-        self._parts: list[int | slice] = []
+        self._texts = [i for i, (_, _, code) in enumerate(fields) if code.endswith("s")]
+        parts: list[int | slice] = []
         form, end, count = "=", 0, 0
         for _, offset, code in fields:
             form += f"{offset - end}x{code}"
             end = offset + struct.calcsize("=" + code)
             length = 1 if code.endswith("s") else int(code[:-1] or 1)
-            self._parts.append(
+            parts.append(
                 count if len(code) == 1 or code[-1] == "s" else slice(count, count + length)
             )
             count += length
         self._struct = struct.Struct(f"{form}{size - end}x")
+        # With one key more than there are fields, itemgetter always gives a tuple.
+        self._pick = itemgetter(*parts, slice(0))
 
     def field(self, name: str) -> Callable[[Any], int]:
         """A reader of one integer field alone: cheaper than unpacking the struct.
@@ -69,11 +73,10 @@ class Layout:
 
     def unpack(self, buffer: Any, offset: int = 0) -> Any:
         """The struct at `offset` of a bytes-like buffer, as a named tuple."""
-        flat = self._struct.unpack_from(buffer, offset)
-        return self._row._make(
-            part.split(b"\0", 1)[0].decode(errors="replace") if isinstance(part, bytes) else part
-            for part in map(flat.__getitem__, self._parts)
-        )
+        values = list(self._pick(self._struct.unpack_from(buffer, offset))[:-1])
+        for i in self._texts:
+            values[i] = values[i].split(b"\0", 1)[0].decode(errors="replace")
+        return self._row._make(values)
 
 
 class Btf:

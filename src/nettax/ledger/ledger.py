@@ -151,6 +151,9 @@ class Ledger:
                 "tasks": self._max_tasks,
             },
         )
+        self._attach()
+
+    def _attach(self) -> None:
         programs = [p for p in self._object.programs.values() if p.name != "settle"]
         # Exits first: an entry whose exit is not attached yet would never end.
         programs.sort(key=lambda program: not program.name.endswith("_exit"))
