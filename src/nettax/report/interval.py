@@ -74,9 +74,9 @@ def text(interval: Interval, tasks: Sequence[TaskShare], rows: int) -> str:
 
 # What the kernel does with the time of interrupts, by `Accounting.interrupts_apart`.
 BILLS = {
-    True: "the kernel leaves interrupts out of what it bills",
+    True: "tasks are not billed for interrupts",
     False: "the kernel bills interrupts to the task that they interrupt",
-    None: "whether the kernel bills interrupts to tasks is not known",
+    None: "who pays for interrupts is not known",
 }
 
 
@@ -168,15 +168,15 @@ def _footer(interval: Interval) -> str:
     residual = sum(cpu.residual_ns for cpu in interval.cpus)
     events, cost = interval.events, interval.own_cost
     lines = [
-        f"residual {signed_percent(residual, wall)} % · lost events {events.lost} · "
-        f"unmatched {events.unmatched} · inferred {100 * events.inferred_ns / wall:.1f} % · "
-        f"unkept {100 * events.unkept_ns / wall:.1f} %",
+        f"residual {signed_percent(residual, wall)} % · lost {events.lost} · "
+        f"unmatched {events.unmatched} · inferred {100 * events.inferred_ns / (wall or 1):.1f} % · "
+        f"unkept {100 * events.unkept_ns / (wall or 1):.1f} %",
         f"nettax itself: {cost.cpu_ns / 1e6:.1f} ms of CPU in user space"
         + (
-            f", {cost.bpf_ns / 1e6:.1f} ms in its {count(cost.bpf_runs)} program runs"
+            f",\n{cost.bpf_ns / 1e6:.1f} ms in its {count(cost.bpf_runs)} program runs"
             f" ({cost.bpf_ns / cost.bpf_runs:.0f} ns each)"
             if cost.bpf_ns is not None and cost.bpf_runs
-            else " (programs in the kernel not timed: --time-programs)"
+            else "; in the kernel: --time-programs"
         ),
     ]
     if interval.toll:
@@ -184,7 +184,7 @@ def _footer(interval: Interval) -> str:
         point = interval.toll.at(busiest.hardirq_count * 1e9 / (busiest.wall_ns or 1))
         lines.append(
             f"toll: {point.ns / 1e3:.2f} µs an interrupt [{point.low / 1e3:.2f}, "
-            f"{point.high / 1e3:.2f}] at CPU {busiest.cpu}'s rate, calibrated beforehand"
+            f"{point.high / 1e3:.2f}] at CPU {busiest.cpu}'s rate (calibrated)"
         )
     else:
         lines.append("toll: not calibrated on this host (nettax canary --calibrate)")

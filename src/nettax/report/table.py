@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 
 __all__ = ["count", "percent", "safe", "signed_percent", "table"]
 
+TERMINAL = 80  # columns
+
 
 def safe(name: str) -> str:
     """A name that its owner chose (a task's, a cgroup's), with `?` for what commands a terminal.
@@ -18,12 +20,14 @@ def safe(name: str) -> str:
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
     """Columns as wide as their longest cell; the first `left` columns flush left, others right.
 
-    Cells are made `safe`.
+    Cells are made `safe`. Columns stand closer where that fits them into a terminal.
     """
     lines = [head, *(list(map(safe, row)) for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    close = sum(widths) + len(widths) - 1
+    gap = " " if close <= TERMINAL < close + len(widths) - 1 else "  "
     return "\n".join(
-        "  ".join(
+        gap.join(
             cell.ljust(width) if i < left else cell.rjust(width)
             for i, (cell, width) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
@@ -42,8 +46,8 @@ def signed_percent(part: float, whole: float) -> str:
 
 
 def count(number: float) -> str:
-    """A count with k and M (powers of ten): three digits that matter."""
-    for unit, size in (("M", 1e6), ("k", 1e3)):
-        if number >= size:
+    """A count with k, M and G (powers of ten): three digits that matter."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= 0.9995 * size:  # what would be shown as 1000 of the unit below
             return f"{number / size:.3g}{unit}"
     return f"{number:.0f}"
