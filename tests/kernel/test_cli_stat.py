@@ -350,7 +350,6 @@ def test_the_command_finds_the_world_as_without_nettax() -> None:
     options: dict[str, Any] = {"stdin": subprocess.DEVNULL}
     command = ["sh", "-c", WORLD]
     bare = subprocess.run(command, capture_output=True, text=True, check=True, **options).stdout
-    assert "SigIgn:\t0000000000000000" in bare
     assert stat("-o", "/dev/null", "--", *command, **options).stdout == bare
 
 
