@@ -17,7 +17,7 @@ from nettax.report.demo import SHARES, document, sentence, text
 
 def run(condition: str, number: int, **shares: float | None) -> DemoRun:
     """One window; what is not given is nothing."""
-    values: dict[str, float | None] = dict.fromkeys(MEASURES, 0.0) | shares
+    values: dict[str, float | None] = {**dict.fromkeys(MEASURES, 0.0), **shares}
     return DemoRun(condition=condition, round=number, **values)  # type: ignore[arg-type]
 
 
@@ -146,9 +146,8 @@ def test_the_document() -> None:
     assert heavy["loss"] == pytest.approx(
         {"median": 0.497, "low": 0.487, "high": 0.507, "n": 3, "confidence": 0.75}
     )
-    assert (
-        next(one for one in found["conditions"] if one["name"] == "idle")["ns_per_packet"] is None
-    )
+    (idle,) = (one for one in found["conditions"] if one["name"] == "idle")
+    assert idle["ns_per_packet"] is None
 
 
 def test_the_document_holds_every_run() -> None:
