@@ -11,7 +11,6 @@ need() { # need PACKAGE TEST...: the package, and a command that succeeds where 
 }
 
 need clang clang --version
-need clang-format clang-format --version
 need llvm sh -c 'command -v llvm-strip || ls /usr/bin/llvm-strip-*'
 need libbpf-dev test -e /usr/include/bpf/bpf_tracing.h
 need gcc cc --version
