@@ -37,6 +37,9 @@ ACCOUNT = {
     "kind": "I",
     "flags": "I",
     "comm": "16s",
+    "wait_since": "Q",
+    "wait_clock": "3Q",
+    "wait_cpu": "I",
 }
 CODE = "=" + "".join(ACCOUNT.values())
 
@@ -86,6 +89,8 @@ class Totals:
     ipis: int = 0
     polls: int = 0
     packets: int = 0
+    softirq_packets: int = 0
+    kthread_clock: tuple[int, ...] = (0,) * 3
     switches: int = 0
     unmatched: int = 0
     inferred_ns: int = 0
@@ -96,6 +101,7 @@ ACCOUNTING = Accounting("tick", False, "a test")
 DECODER = Decoder(
     key=Layout("task_key", 16, [("pid", 0, "I"), ("start_ns", 8, "Q")]).unpack,
     account=layout().unpack,
+    wait_cpu=layout().field("wait_cpu"),
     cgroup_path={7: "/seven"}.get,
     toll=None,
     accounting=ACCOUNTING,
@@ -441,3 +447,30 @@ def test_histograms_are_differences_summed_over_cpus() -> None:
 
 def test_no_histograms_unless_asked_for() -> None:
     assert (reading() - START).histograms == {}
+
+
+def test_a_wait_under_way_counts() -> None:
+    """The kernel books a wait when it ends; a reading adds what has passed of it."""
+    waiting = account(wait_cpu=1, wait_since=1_000, wait_clock=[10, 0, 0])
+    earlier = reading(
+        cpus={0: Totals(now_ns=2_000, kthread_clock=(510, 0, 0))}, tasks={key(5): waiting}
+    )
+    later = reading(
+        cpus={0: Totals(now_ns=4_000, kthread_clock=(1_910, 0, 0))}, tasks={key(5): waiting}
+    )
+    (task,) = (later - earlier).tasks
+    assert task.wait_ns == 2_000
+    assert task.displaced_ns == {"ksoftirqd": 1_400, "napi": 0, "irq": 0}
+
+
+def test_a_wait_that_began_after_the_reading_does_not_count() -> None:
+    waiting = account(wait_cpu=1, wait_since=3_000)
+    earlier = reading(cpus={0: Totals(now_ns=1_000)}, tasks={})
+    later = reading(cpus={0: Totals(now_ns=2_500)}, tasks={key(5): waiting})
+    assert (later - earlier).tasks == ()
+
+
+def test_the_squeeze_counter_wraps() -> None:
+    earlier = reading(cpus={0: Totals(now_ns=1)}, tasks={}, squeezed={0: 2**32 - 3})
+    later = reading(cpus={0: Totals(now_ns=2)}, tasks={}, squeezed={0: 4})
+    assert (later - earlier).cpus[0].squeezed == 7

@@ -55,6 +55,7 @@ CPU = CpuShare(
     ipi_count=1_230_000,
     polls=1_230_000,
     packets=3_000_000,
+    softirq_packets=3_000_000,
     squeezed=1_230,
     switches=4_000,
     steal_ns=110_000_000,

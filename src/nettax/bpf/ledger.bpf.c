@@ -45,7 +45,7 @@ static __always_inline void arm(struct cpu *c, struct task_struct *task)
 		account = bpf_map_lookup_elem(&tasks, &key) ?: new_account(task, &key);
 		kind = account ? account->kind : KIND_TASK;
 	}
-	open_slice(c, task, &key, kind, task->se.sum_exec_runtime, now);
+	open_slice(c, task, &key, kind, now);
 	c->totals.armed = 1;
 }
 
@@ -96,13 +96,12 @@ static __always_inline void settle_cpu(struct cpu *c, struct task_struct *task)
 	close_slice(c, account, &m);
 	charge_in_flight(c, account, soft_in_flight);
 	if (account && (__u32)task->pid == c->task.pid) {
-		__u64 billed = task->se.sum_exec_runtime;
-
-		account->billed_ns += billed - c->billed0;
+		bill(account, task->se.sum_exec_runtime);
 		account->cpu = bpf_get_smp_processor_id();
-		c->billed0 = billed;
 	}
 	c->totals.now_ns = m.now;
+	for (int i = 0; i < NR_KTHREADS; i++)
+		c->totals.kthread_clock[i] = clock_at(c->clock[i], m.now);
 	__builtin_memcpy(&c->reading, &c->totals, sizeof(c->reading));
 	c->reading.hardirq_ns += hard_in_flight;
 	if (in_flight(c, &vector, &trigger)) {
@@ -122,6 +121,8 @@ int settle(struct bpf_raw_tracepoint_args *ctx)
 
 	if (!c)
 		return 0;
+	if (c->booking)
+		return 1; /* try again */
 	if (request == REQUEST_ARM && !c->totals.armed)
 		arm(c, task);
 	if (c->totals.armed)

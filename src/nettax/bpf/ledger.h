@@ -30,8 +30,8 @@ struct task_key {
 };
 
 /*
- * A task's account. Times are signed: a slice cut by a reading while a softirq is about to be
- * booked is corrected, by less than a microsecond, in the slice after.
+ * A task's account. Times are signed: a slice cut by a reading just as a softirq begins is
+ * corrected, by less than a microsecond, in the slice after.
  */
 struct task_account {
 	__s64 oncpu_ns;
@@ -44,6 +44,7 @@ struct task_account {
 	__s64 wait_ns;
 	__u64 interrupts;
 	__u64 switches;
+	__u64 billed_until; /* the scheduler's record (sum_exec_runtime) up to which it is billed */
 	__u64 cgroup;
 	__u32 tgid;
 	__u32 cpu;
@@ -77,9 +78,12 @@ struct cpu_totals {
 	__u64 ipis;
 	__u64 polls;
 	__u64 packets;
+	__u64 softirq_packets; /* those polled in NET_RX softirqs, not by threads or callers */
 	__u64 switches;
 	__u64 unmatched;   /* events that did not fit the state they met */
 	__s64 inferred_ns; /* of slices with an untraced switch inside */
+	/* How long each kind of network kernel thread has run here, up to now_ns. */
+	__u64 kthread_clock[NR_KTHREADS];
 	__u64 armed;
 };
 

@@ -69,15 +69,15 @@ def command(
     if where not in online:
         raise UsageError(f"CPU {where} is not online: {cpus.format_list(online)} are")
     if do_calibrate:
-        _calibrate(as_json)
+        _calibrate(where, as_json)
     elif engine == "openssl":
         _openssl(where, duration, not cpu_time, idle, as_json)
     else:
         _watch(where, engine, duration, idle, as_json)
 
 
-def _calibrate(as_json: bool) -> None:
-    found = calibrate(progress=progress("calibrating"))
+def _calibrate(cpu: int, as_json: bool) -> None:
+    found = calibrate(cpu, progress=progress("calibrating"))
     path = found.kept().save()
     if as_json:
         click.echo(json.dumps({"schema": "nettax.calibration/1", **asdict(found)}, indent=1))

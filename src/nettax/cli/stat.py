@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Self, TextIO
 
@@ -20,10 +21,12 @@ import click
 from nettax.errors import UsageError
 from nettax.kernel import cpus as cpu_lists
 from nettax.kernel.cgroup import Cgroups
+from nettax.kernel.features import require_host_pids
 from nettax.ledger import Interval, Ledger, Reading, TaskShare, Toll
 from nettax.report.interval import by_taken, document, tasks_csv, text
 
 MOST_SECONDS = 10**9
+REAP_S = 1.0  # how often to make room for new tasks
 EXAMPLES = """
 \b
 Examples:
@@ -39,7 +42,13 @@ Examples:
 @click.option("-C", "--cpu", metavar="CPUS", help="These CPUs only: 0,2-5.")
 @click.option("-p", "--pid", metavar="PID,…", help="Show these processes only.")
 @click.option("-G", "--cgroup", metavar="PATH", help="Show this cgroup and those below it only.")
-@click.option("-d", "--duration", type=click.FloatRange(min=0, min_open=True), metavar="SECS")
+@click.option(
+    "-d",
+    "--duration",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECS",
+    help="Stop after so long (else at Ctrl-C, or as the command ends).",
+)
 @click.option(
     "-I", "--interval", type=click.FloatRange(min=0.01), metavar="SECS", help="Report this often."
 )
@@ -130,19 +139,19 @@ def _count(
     """Read at the ends of the interval, or of each interval, and show the differences."""
     last: Reading = ledger.began
     start = time.monotonic()
-    step = interval or 1
+    step = interval or duration or MOST_SECONDS
     # Intervals are counted: a sum of floats misses the end by a hair, and adds one of nothing.
     most = max(1, math.ceil(duration / step - 1e-9)) if duration else None
     for number in itertools.count(1):
         due = start + (duration if duration and number == most else number * step)
-        if end.within(due - time.monotonic()) or number == most:
+        while (left := due - time.monotonic()) > REAP_S and not end.within(REAP_S):
+            ledger.reap()
+        if end.within(left) or number == most:
             break
         if interval:
             reading = ledger.read()
             show(reading - last)
             last = reading
-        else:
-            ledger.reap()
     show(ledger.finish() - last)
 
 
@@ -150,6 +159,8 @@ def _selection(pid: str | None, cgroup: str | None, followed: bool) -> Callable[
     """Which tasks to show, from the options."""
     if sum((pid is not None, cgroup is not None, followed)) > 1:
         raise UsageError("-p, -G and a command exclude each other")
+    if followed or pid is not None:
+        require_host_pids()
     if followed:
         return lambda task: task.followed
     if pid is not None:
@@ -157,6 +168,8 @@ def _selection(pid: str | None, cgroup: str | None, followed: bool) -> Callable[
             pids = {int(word) for word in pid.split(",")}
         except ValueError:
             raise UsageError(f"-p takes process ids, such as 12 or 12,15; not {pid!r}") from None
+        if not any(Path(f"/proc/{number}").exists() for number in pids):
+            raise UsageError(f"there is no process {pid}")
         return lambda task: task.tgid in pids or task.pid in pids
     if cgroup is not None:
         cgroups = Cgroups()

@@ -26,6 +26,7 @@ from nettax.experiment.estimate import Estimate, median
 from nettax.experiment.schedule import Run, Schedule, interleave
 from nettax.experiment.watch import off
 from nettax.kernel import cpus
+from nettax.kernel.features import require_host_pids
 from nettax.ledger import Interval, Ledger, Toll, TollPoint
 
 __all__ = ["Calibration", "calibrate"]
@@ -67,22 +68,25 @@ class _Window:
 
 
 def calibrate(
+    victim: int | None = None,
     *,
     rounds: int = ROUNDS,
     seed: int | None = None,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> Calibration:
-    """Measure the toll on the last online CPU, with IPIs from the one before it.
+    """Measure the toll on a CPU, by default the last one online, with IPIs from another.
 
     Takes about 1.5 s a round. `progress` is told how many windows are done, of how many.
 
     :raises UsageError: fewer than two CPUs online
     :raises NettaxError: the IPIs did not arrive
     """
+    require_host_pids()
     online = cpus.online()
     if len(online) < 2:
         raise UsageError("calibrating takes two CPUs, one to interrupt the other: one is online")
-    sender, victim = online[-2:]
+    victim = online[-1] if victim is None else victim
+    sender = next(cpu for cpu in reversed(online) if cpu != victim)
     done, of = 0, rounds * (len(RATES) + 2)
 
     def step() -> None:

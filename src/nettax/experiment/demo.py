@@ -28,6 +28,7 @@ from nettax.experiment.schedule import Run, Schedule, interleave
 from nettax.experiment.watch import off
 from nettax.host import Host
 from nettax.kernel import cpus
+from nettax.kernel.features import require_host_pids
 from nettax.lab import Testbed, UdpFlow
 from nettax.ledger import CpuShare, Ledger, TaskShare, Toll
 
@@ -57,8 +58,10 @@ class DemoRun:
     toll: float
     loss: float
     """By the canary's own clock, against the idle windows before and after."""
+    taken: float
+    """stolen + displaced + waited + toll, beyond what the idle windows before and after show."""
     residual: float
-    """loss − (stolen + displaced + waited + toll), all beyond the idle windows'."""
+    """loss − taken."""
     residual_without_toll: float
     booked_residual: float
     """The ledger's own: wall time of the canary's CPU that no account explains."""
@@ -131,6 +134,7 @@ def demo(
     :raises UsageError: fewer than two CPUs online
     :raises MissingPrivilege: the testbed or the ledger may not be set up
     """
+    require_host_pids()
     online = cpus.online()
     if len(online) < 2:
         raise UsageError("the demo takes two CPUs, one sends to the other: one is online")
@@ -218,13 +222,19 @@ def _run(run: Run[_Window]) -> DemoRun:
         waited=(task.wait_ns - sum(task.displaced_ns.values())) / wall,
         toll=window.toll,
         loss=lost,
+        taken=with_toll,
         residual=lost - with_toll,
         residual_without_toll=lost - taken,
         booked_residual=cpu.residual_ns / wall,
         packets_per_s=window.sent * 1e9 / window.wall_ns,
-        ns_per_packet=cpu.softirq_ns["net_rx"] / cpu.packets if cpu.packets else None,
+        ns_per_packet=_ns_per_packet(cpu),
         interrupts_per_s=cpu.hardirq_count * 1e9 / wall,
     )
+
+
+def _ns_per_packet(cpu: CpuShare) -> float | None:
+    packets = cpu.softirq_packets
+    return cpu.softirq_ns["net_rx"] / packets if packets else None
 
 
 def _beyond(share: float, before: float, after: float) -> float:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from nettax.canary import Canary, CanaryInterval
 from nettax.canary.canary import Engine
+from nettax.kernel.features import require_host_pids
 from nettax.ledger import CpuShare, Ledger, TaskShare, Toll
 
 __all__ = ["Watch", "off", "watch"]
@@ -32,6 +33,7 @@ def watch(cpu: int, engine: Engine, duration_s: float) -> Watch:
     :raises MissingPrivilege: the ledger may not be loaded
     :raises NettaxError: the canary never got the CPU
     """
+    require_host_pids()
     toll = Toll.load()
     with off(cpu), Canary(cpu, engine) as canary, Ledger(cpus=[cpu], toll=toll) as ledger:
         start = canary.read()

@@ -18,6 +18,9 @@ from nettax.version import __version__
 __all__ = ["keep", "kept"]
 
 
+ROOT = Path("/var/lib/nettax")
+
+
 def keep(name: str, values: Mapping[str, Any]) -> Path:
     """Keep values under a name; return the file.
 
@@ -37,11 +40,21 @@ def keep(name: str, values: Mapping[str, Any]) -> Path:
 def kept(name: str) -> dict[str, Any] | None:
     """What was kept under a name for this machine, kernel and version; None if nothing was."""
     try:
-        found = json.loads(_path(name).read_text())
+        found = json.loads(_readable(name).read_text())
         values: dict[str, Any] = found["values"]
         return values if found["of"] == _identity() else None
-    except (OSError, ValueError, KeyError, TypeError, NettaxError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _readable(name: str) -> Path:
+    """One's own file or, where that is not, the one that root keeps for all."""
+    shared = ROOT / f"{name}.json"
+    try:
+        own = _path(name)
+    except NettaxError:
+        return shared
+    return own if own.exists() else shared
 
 
 def _identity() -> list[str]:
@@ -54,7 +67,7 @@ def _identity() -> list[str]:
 
 def _path(name: str) -> Path:
     if os.geteuid() == 0:
-        return Path(f"/var/lib/nettax/{name}.json")
+        return ROOT / f"{name}.json"
     if state := os.environ.get("XDG_STATE_HOME"):
         return Path(state, f"nettax/{name}.json")
     try:

@@ -48,8 +48,10 @@ class Program:
         """The program's file descriptor, once loaded."""
         return int(libbpf().bpf_program__fd(self._handle))
 
-    def run(self, *arguments: int, cpu: int | None = None) -> None:
-        """Run a raw tracepoint program once, on a CPU of choice, with 64-bit arguments.
+    def run(self, *arguments: int, cpu: int | None = None) -> int:
+        """Run a raw tracepoint program once, on a CPU of choice; return what it returned.
+
+        Its arguments are of 64 bits.
 
         :raises OSError: ENXIO if that CPU is offline
         """
@@ -63,6 +65,7 @@ class Program:
             cpu=cpu or 0,
         )
         check(libbpf().bpf_prog_test_run_opts(self.fd, ctypes.byref(opts)), f"run {self.name}")
+        return int(opts.retval)
 
     def stats(self) -> ProgramStats:
         """The kernel's counters for this program (struct bpf_prog_info in linux/bpf.h)."""

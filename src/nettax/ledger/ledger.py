@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Iterable, Mapping
@@ -69,6 +70,7 @@ class Ledger:
         self._drop_every = drop_every
         self._raw = raw_tracepoints
         self._stats_fd: int | None = None
+        self._running = False
         self._exited: dict[bytes, bytes] = {}
 
     def __enter__(self) -> Self:
@@ -120,6 +122,7 @@ class Ledger:
         self._decoder = Decoder(
             key=self._object.btf.layout("task_key").unpack,
             account=account.unpack,
+            wait_cpu=account.field("wait_cpu"),
             cgroup_path=_cgroup_paths(),
             toll=self._toll,
             accounting=accounting(),
@@ -128,6 +131,7 @@ class Ledger:
             self._slots = self._object.btf.layout("cpu_histograms")
             histograms = self._object.map("histograms")
             self._slots_memory, self._slots_stride = histograms.mapped(), histograms.stride
+        self._running = True
         self.began = self._reading(ARM)
 
     def _load(self, name: str) -> None:
@@ -198,16 +202,22 @@ class Ledger:
         Costs one load while the map is less than half full. What is taken out is in the next
         reading.
         """
+        self._check_running()
         if self._created() - self._deleted > self._max_tasks // 2:
             self._read_tasks()
 
     def _reading(self, request: int) -> Reading:
         """Settle all CPUs, then read at once what they left, so that little happens in between."""
+        self._check_running()
         offline = set()
         for cpu in self.cpus:
             try:
-                self._settle.run(request, cpu=cpu)
-            except OSError:  # ENXIO
+                # It declines while a softirq's end is being booked on that CPU: for some ns.
+                while self._settle.run(request, cpu=cpu):
+                    pass
+            except OSError as error:
+                if error.errno != errno.ENXIO:
+                    raise
                 offline.add(cpu)
         # At arming, accounts begin: what was booked since then is not of an earlier time.
         tasks = {} if request == ARM else self._read_tasks()
@@ -234,6 +244,10 @@ class Ledger:
             histograms=self._read_histograms(request),
         )
 
+    def _check_running(self) -> None:
+        if not self._running:
+            raise NettaxError("this ledger is not running: read it within its `with` block")
+
     def _read_tasks(self) -> Mapping[bytes, bytes]:
         """All accounts; those of exited tasks leave the map and stay in `_exited` until read."""
         tasks = dict(self._tasks.items())
@@ -258,6 +272,7 @@ class Ledger:
 
     def close(self) -> None:
         """Detach and unload. May be called twice."""
+        self._running = False
         if hasattr(self, "_object"):
             self._object.close()
         if self._stats_fd is not None:

@@ -31,6 +31,8 @@ class Decoder:
 
     key: Callable[[bytes], Any]
     account: Callable[[bytes], Any]
+    wait_cpu: Callable[[bytes], int]
+    """Of an account: the CPU for which its task waits, plus one; 0 if it does not."""
     cgroup_path: Callable[[int], str | None]
     toll: Toll | None
     accounting: Accounting
@@ -94,6 +96,8 @@ class Reading:
             then = earlier.cpus[cpu]
             offline = cpu in self.offline or cpu in earlier.offline
             squeezed = _minus(self.squeezed.get(cpu), earlier.squeezed.get(cpu))
+            if squeezed is not None:
+                squeezed %= 2**32  # as wide as the kernel's counter
             steal = self.steal_ns.get(cpu, 0) - earlier.steal_ns.get(cpu, 0)
             yield _cpu_share(cpu, not offline, now, then, squeezed, steal, self.decoder.toll)
 
@@ -108,13 +112,25 @@ class Reading:
         }
         for key, value in self.tasks.items():
             before = earlier.tasks.get(key)
-            if before == value:
+            if before == value and not decoder.wait_cpu(value):
                 continue
-            now = decoder.account(value)
+            now = self._with_wait(decoder.account(value))
             then = decoder.account(before if before is not None else bytes(len(value)))
+            then = earlier._with_wait(then)
             share = _task_share(decoder.key(key), now, then, decoder, rates.get(now.cpu, (0, 0)))
             if share.oncpu_ns or share.wait_ns:
                 yield share
+
+    def _with_wait(self, account: Any) -> Any:
+        """An account with the wait that is under way; the kernel books waits as they end."""
+        cpu = self.cpus.get(account.wait_cpu - 1)
+        if cpu is None or cpu.now_ns <= account.wait_since:
+            return account
+        clocks = zip(account.displaced_ns, cpu.kthread_clock, account.wait_clock, strict=True)
+        return account._replace(
+            wait_ns=account.wait_ns + cpu.now_ns - account.wait_since,
+            displaced_ns=tuple(booked + now - then for booked, now, then in clocks),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +155,7 @@ class Interval:
     def task(self, pid: int) -> TaskShare:
         """The row of one task.
 
-        :raises NettaxError: it has none: it never ran, and if it waited for a CPU, waits still
+        :raises NettaxError: it has none: it neither ran nor waited for a CPU
         """
         for task in self.tasks:
             if task.pid == pid:
@@ -190,6 +206,7 @@ def _cpu_share(
         ipi_count=now.ipis - then.ipis,
         polls=now.polls - then.polls,
         packets=now.packets - then.packets,
+        softirq_packets=now.softirq_packets - then.softirq_packets,
         squeezed=squeezed,
         switches=now.switches - then.switches,
         steal_ns=steal,

@@ -79,6 +79,8 @@ class CpuShare:
     polls: int
     packets: int
     """Work that NAPI polls reported: received packets, and whatever else a driver counts."""
+    softirq_packets: int
+    """Those of them that were polled in NET_RX softirqs, not by NAPI threads or busy polling."""
     squeezed: int | None
     switches: int
     steal_ns: int

@@ -26,6 +26,7 @@ def document(result: Demo) -> dict[str, Any]:
                     name: asdict(estimate) if estimate else None
                     for name, estimate in condition.measures.items()
                 },
+                "runs": [asdict(run) for run in result.runs if run.condition == condition.name],
             }
             for condition in result.conditions
         ],
@@ -69,7 +70,8 @@ def text(result: Demo) -> str:
             "[interval]:",
             table(head, rows),
             "residual = loss − (stolen + displaced + waited + toll): what the canary's own clock\n"
-            "says, less what the ledger says. The toll is an estimate, calibrated beforehand.",
+            "says, less what the ledger says; in each run, beyond its idle neighbours, so medians\n"
+            "need not add up. The toll is an estimate, calibrated beforehand.",
             table(["condition", "sent/s", "ns/packet", "irq/s", "unbooked %"], rates),
             sentence(result),
         )

@@ -52,12 +52,12 @@ struct cpu {
 	__u64 t0;
 	__u64 h0;
 	__s64 s0;
-	__u64 billed0;
 	__u64 interrupts0;
 	__s64 vector0[NR_VECTORS];
 	__s64 trigger0[NR_TRIGGERS];
 	__u32 kind;
 	/* the exits of a hard IRQ and a softirq that were under way at arming are expected */
+	bool booking; /* a softirq is over, but not all of it booked */
 	bool hard_grace;
 	bool soft_grace;
 	__u64 dropped;
@@ -100,6 +100,13 @@ static const struct task_account no_account;
 static __always_inline struct cpu *cpu_state(__u32 cpu)
 {
 	return bpf_map_lookup_elem(&cpus, &cpu);
+}
+
+static __always_inline bool is_armed(__u32 cpu)
+{
+	struct cpu *c = cpu_state(cpu);
+
+	return c && c->totals.armed;
 }
 
 /* This CPU's state, or NULL while it is not armed (or when a test wants the event lost). */

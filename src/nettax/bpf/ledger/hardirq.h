@@ -65,10 +65,10 @@ static __always_inline int hard_leave(bool ipi)
 		c->hard_grace = false;
 		return 0;
 	}
-	c->totals.interrupts++;
 	c->totals.ipis += ipi;
-	if (--c->hard_depth)
+	if (--c->hard_depth) /* one interrupt may pass two tracepoints: arm64's IPIs do */
 		return 0;
+	c->totals.interrupts++;
 	ns = bpf_ktime_get_ns() - c->hard_t0;
 	c->totals.hardirq_ns += ns;
 	/* Any softirq that this does not foretell is run by local_bh_enable. */

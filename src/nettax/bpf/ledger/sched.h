@@ -12,6 +12,7 @@ int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev, struct task_s
 	struct task_account *account = NULL;
 	struct moment m = {};
 	struct task_key key;
+	__u64 charged;
 	__u32 state;
 
 	if (!c)
@@ -25,13 +26,14 @@ int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev, struct task_s
 	stop_clock(c, m.now);
 
 	key = key_of(prev);
+	charged = READ(prev, se.sum_exec_runtime);
 	if (key.pid)
 		account = account_of(prev);
 	if (key.pid != c->task.pid || (key.pid && key.start_ns != c->task.start_ns))
-		infer_switch(c, &key, account, READ(prev, se.sum_exec_runtime), m.now);
+		infer_switch(c, &key, account, charged, m.now);
 	close_slice(c, account, &m);
 	if (account) {
-		account->billed_ns += READ(prev, se.sum_exec_runtime) - c->billed0;
+		bill(account, charged);
 		account->cgroup = READ(prev, cgroups, dfl_cgrp, kn, id);
 		account->cpu = bpf_get_smp_processor_id();
 		account->switches++;
@@ -45,26 +47,30 @@ int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev, struct task_s
 
 	key = key_of(next);
 	if (!key.pid) {
-		open_slice(c, next, &key, KIND_IDLE, 0, m.now);
+		open_slice(c, next, &key, KIND_IDLE, m.now);
 		return 0;
 	}
 	account = account_of(next);
-	if (account)
+	if (account) {
 		wait_ends(account, m.now);
-	open_slice(c, next, &key, account ? account->kind : KIND_TASK,
-		   READ(next, se.sum_exec_runtime), m.now);
+		/* What it ran meanwhile on CPUs that are not armed is not billed here. */
+		account->billed_until = READ(next, se.sum_exec_runtime);
+	}
+	open_slice(c, next, &key, account ? account->kind : KIND_TASK, m.now);
 	return 0;
 }
 
+/* It is the CPU on which the task will wait that must be armed, not the one that wakes it. */
 static __always_inline int woken(struct task_struct *task)
 {
+	__u32 cpu = READ(task, thread_info.cpu);
 	struct task_account *account;
 
-	if (!armed_cpu())
+	if (!is_armed(cpu))
 		return 0;
 	account = account_of(task);
 	if (account && !account->wait_cpu)
-		wait_begins(account, READ(task, thread_info.cpu), bpf_ktime_get_ns());
+		wait_begins(account, cpu, bpf_ktime_get_ns());
 	return 0;
 }
 
@@ -88,14 +94,13 @@ int BPF_PROG(sched_migrate_task, struct task_struct *task, int dest_cpu)
 	struct task_account *account;
 	__u64 now;
 
-	if (!armed_cpu())
-		return 0;
 	account = bpf_map_lookup_elem(&tasks, &key);
 	if (!account || !account->wait_cpu)
 		return 0;
 	now = bpf_ktime_get_ns();
 	wait_ends(account, now);
-	wait_begins(account, dest_cpu, now);
+	if (is_armed(dest_cpu))
+		wait_begins(account, dest_cpu, now);
 	return 0;
 }
 
@@ -105,8 +110,12 @@ int BPF_PROG(task_rename, struct task_struct *task, const char *comm)
 	struct task_key key = key_of(task);
 	struct task_account *account = bpf_map_lookup_elem(&tasks, &key);
 
-	if (account)
-		bpf_probe_read_kernel_str(account->comm, sizeof(account->comm), comm);
+	if (!account)
+		return 0;
+	bpf_probe_read_kernel_str(account->comm, sizeof(account->comm), comm);
+	/* Before 6.4 kernel threads get their names when they already run. */
+	if (READ(task, flags) & PF_KTHREAD)
+		account->kind = kind_of(account->comm);
 	return 0;
 }
 
@@ -116,8 +125,6 @@ int BPF_PROG(sched_process_fork, struct task_struct *parent, struct task_struct 
 {
 	struct task_account *account;
 
-	if (!armed_cpu())
-		return 0;
 	account = account_of(parent);
 	if (!account || !(account->flags & TASK_FOLLOWED))
 		return 0;

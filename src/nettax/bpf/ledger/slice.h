@@ -72,47 +72,43 @@ static __always_inline void close_slice(struct cpu *c, struct task_account *acco
 
 /* Put a task on the CPU; the slice's counters already stand at this moment. */
 static __always_inline void open_slice(struct cpu *c, struct task_struct *task,
-				       const struct task_key *key, __u32 kind, __u64 billed,
-				       __u64 now)
+				       const struct task_key *key, __u32 kind, __u64 now)
 {
 	c->task = *key;
 	c->task_address = (__u64)task;
 	c->kind = kind;
-	c->billed0 = billed;
 	if (kind < NR_KTHREADS)
 		c->clock[kind] = RUNNING | (now - c->clock[kind]);
 }
 
 /*
  * The task that leaves is not the one that came: a switch between them went untraced. (Some hosts
- * hide their supervisor's switches.) The scheduler's own record tells how long the one that came
- * ran; the rest of the slice belongs to the one that leaves. Counted as unmatched, and the time
- * as inferred.
+ * hide their supervisor's switches.) The scheduler's own record tells how long one of them ran, and
+ * the rest of the slice is the other's. The idle task has no record. Counted as unmatched, and the
+ * time as inferred.
  */
 static __always_inline void infer_switch(struct cpu *c, const struct task_key *leaving,
-					 struct task_account *account, __u64 billed, __u64 now)
+					 struct task_account *account, __u64 charged, __u64 now)
 {
 	struct task_struct *came = (struct task_struct *)c->task_address;
 	struct task_account *came_account = NULL;
 	struct moment m = {.hard_ns = c->h0, .soft_ns = c->s0};
-	__u64 ran = 0;
+	__u64 slice = now - c->t0, ran = 0;
 
 	c->totals.unmatched++;
-	c->totals.inferred_ns += now - c->t0;
-	if (c->task.pid) {
+	c->totals.inferred_ns += slice;
+	if (c->task.pid)
 		came_account = bpf_map_lookup_elem(&tasks, &c->task);
-		if ((__u32)BPF_CORE_READ(came, pid) == c->task.pid)
-			ran = BPF_CORE_READ(came, se.sum_exec_runtime) - c->billed0;
+	if (came_account && (__u32)BPF_CORE_READ(came, pid) == c->task.pid)
+		ran = bill(came_account, BPF_CORE_READ(came, se.sum_exec_runtime));
+	if (account) {
+		ran = charged - account->billed_until;
+		ran = ran < slice ? slice - ran : 0;
 	}
-	if (ran > now - c->t0)
-		ran = now - c->t0;
-	if (came_account)
-		came_account->billed_ns += ran;
-	m.now = c->t0 + ran;
+	m.now = c->t0 + (ran < slice ? ran : slice);
 	close_slice(c, came_account, &m);
 	c->task = *leaving;
 	c->kind = account ? account->kind : leaving->pid ? KIND_TASK : KIND_IDLE;
-	c->billed0 = billed;
 }
 
 static __always_inline void stop_clock(struct cpu *c, __u64 now)

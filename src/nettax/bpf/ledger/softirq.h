@@ -61,6 +61,8 @@ int BPF_PROG(softirq_exit, unsigned int vector)
 		c->vector = 0;
 		return 0;
 	}
+	/* A reading that comes in here, by IPI, must not find it neither in flight nor booked. */
+	*(volatile bool *)&c->booking = true;
 	now = now_beside(c, &hard_ns);
 	ns = (now - c->soft_t0) - (hard_ns - c->soft_h0);
 	c->vector = 0;
@@ -69,6 +71,8 @@ int BPF_PROG(softirq_exit, unsigned int vector)
 	if (c->trigger < NR_TRIGGERS)
 		c->totals.trigger_ns[c->trigger] += ns;
 	c->soft_ns += ns;
+	asm volatile("" ::: "memory");
+	*(volatile bool *)&c->booking = false;
 	if (c->trigger == TRIGGER_IRQ_EXIT)
 		/* raised meanwhile: the same loop runs them */
 		c->pending |= percpu(c, softirq_pending_offset, sizeof(__u16));
@@ -88,6 +92,8 @@ int BPF_PROG(napi_poll, struct napi_struct *napi, int work, int budget)
 		return 0;
 	c->totals.polls++;
 	c->totals.packets += work;
+	if (c->vector == NET_RX + 1)
+		c->totals.softirq_packets += work;
 	/* The event comes after the poll; the poll began where the one before it ended. */
 	if (want_histograms && c->vector == NET_RX + 1 && (h = cpu_histograms())) {
 		now = now_beside(c, &hard_ns);

@@ -47,11 +47,22 @@ static __noinline struct task_account *new_account(struct task_struct *task, str
 		return NULL;
 	bpf_probe_read_kernel_str(account->comm, sizeof(account->comm), &task->comm);
 	account->tgid = READ(task, tgid);
+	account->billed_until = READ(task, se.sum_exec_runtime);
 	account->cgroup = READ(task, cgroups, dfl_cgrp, kn, id);
 	account->kind = READ(task, flags) & PF_KTHREAD ? kind_of(account->comm) : KIND_TASK;
 	if (followed_pid && key->pid == followed_pid)
 		account->flags = TASK_FOLLOWED;
 	return account;
+}
+
+/* Bill a task for what the scheduler has charged it since it was last seen; return how much. */
+static __always_inline __u64 bill(struct task_account *account, __u64 charged)
+{
+	__u64 since = charged - account->billed_until;
+
+	account->billed_ns += since;
+	account->billed_until = charged;
+	return since;
 }
 
 static __always_inline struct task_account *account_of(struct task_struct *task)
