@@ -140,7 +140,11 @@ def test_net_rx_against_perf(tmp_path: Path) -> None:
 
 
 def test_softirq_counts_against_proc() -> None:
-    """Bracketed by readings of /proc/softirqs, the counts can only lie between them."""
+    """Bracketed by readings of /proc/softirqs, the counts can only lie between them.
+
+    But for those that ran while a task was on whose events the host hides from all tracing: such
+    stretches are in `inferred_ns`, and on a host that hides nothing that is 0.
+    """
     with flooded(100_000):
         outer = softirqs()
         with Ledger() as ledger:
@@ -155,8 +159,9 @@ def test_softirq_counts_against_proc() -> None:
             name = vector.upper()
             least = inner_end[name][cpu.cpu] - inner[name][cpu.cpu]
             most = outer_end[name][cpu.cpu] - outer[name][cpu.cpu]
+            hidden = least * interval.events.inferred_ns / cpu.wall_ns
             # /proc counts a softirq as it begins, the ledger as it ends: one may be under way.
-            assert least - 1 <= cpu.softirq_count[vector] <= most + 1, (cpu.cpu, vector)
+            assert least - hidden - 1 <= cpu.softirq_count[vector] <= most + 1, (cpu.cpu, vector)
 
 
 def test_displaced_is_within_run_delay() -> None:

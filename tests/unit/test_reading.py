@@ -183,6 +183,7 @@ def test_a_cpu_field_by_field() -> None:
         ipis=4,
         polls=2,
         packets=73,
+        softirq_packets=60,
         switches=8,
     )
     later = reading(cpus={0: now}, squeezed={0: 5}, steal_ns={0: 40})
@@ -211,6 +212,7 @@ def test_a_cpu_field_by_field() -> None:
         ipi_count=4,
         polls=2,
         packets=64,
+        softirq_packets=60,
         squeezed=2,
         switches=8,
         steal_ns=30,

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nettax.errors import NettaxError
+from nettax.host import state
 from nettax.ledger import Toll, TollPoint, TollShare
 
 TOLL = Toll(
@@ -100,6 +101,7 @@ def kept_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where an ordinary user's calibration is kept."""
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setattr(state, "ROOT", tmp_path / "nothing")
     return tmp_path / "nettax/toll.json"
 
 
@@ -141,4 +143,13 @@ def test_without_xdg_state_home_it_is_kept_below_home(
     monkeypatch.delenv("XDG_STATE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert TOLL.save() == tmp_path / "home/.local/state/nettax/toll.json"
+    assert Toll.load() == TOLL
+
+
+def test_a_user_without_one_has_roots(kept_at: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "ROOT", kept_at.parent / "shared")
+    with monkeypatch.context() as as_root:
+        as_root.setattr(os, "geteuid", lambda: 0)
+        assert TOLL.save() == kept_at.parent / "shared/toll.json"
+    assert not kept_at.exists()
     assert Toll.load() == TOLL

@@ -79,6 +79,10 @@ static __always_inline void charge_in_flight(struct cpu *c, struct task_account 
 /* Close the slice in flight, with what the upper levels have in flight, and copy the totals. */
 static __always_inline void settle_cpu(struct cpu *c, struct task_struct *task)
 {
+	struct task_key key = {
+	    .pid = task->pid,
+	    .start_ns = task->start_boottime,
+	};
 	struct task_account *account = NULL;
 	struct moment m = {};
 	__s64 hard_in_flight, soft_in_flight = 0;
@@ -91,11 +95,17 @@ static __always_inline void settle_cpu(struct cpu *c, struct task_struct *task)
 		soft_in_flight = (m.now - c->soft_t0) - (m.hard_ns - c->soft_h0);
 	m.soft_ns = c->soft_ns + soft_in_flight;
 
-	if (c->task.pid)
-		account = bpf_map_lookup_elem(&tasks, &c->task);
+	/* The current task may have come by a switch that went untraced, with none seen since. */
+	if (key.pid)
+		account = account_of(task);
+	if (key.pid != c->task.pid || (key.pid && key.start_ns != c->task.start_ns)) {
+		stop_clock(c, m.now);
+		infer_switch(c, &key, account, task->se.sum_exec_runtime, m.now);
+		open_slice(c, task, &key, c->kind, m.now);
+	}
 	close_slice(c, account, &m);
 	charge_in_flight(c, account, soft_in_flight);
-	if (account && (__u32)task->pid == c->task.pid) {
+	if (account) {
 		bill(account, task->se.sum_exec_runtime);
 		account->cpu = bpf_get_smp_processor_id();
 	}
