@@ -50,7 +50,7 @@ static __always_inline void arm(struct cpu *c, struct task_struct *task)
 }
 
 /* The vector and trigger of the softirq in flight. Looked up afresh at each use: older verifiers
- * forget, across a map lookup, what was known of a number. */
+ * forget, across a map lookup or a spill to the stack, what was known of a number. */
 static __always_inline bool in_flight(struct cpu *c, __u32 *vector, __u32 *trigger)
 {
 	*vector = *(volatile __u32 *)&c->vector - 1;

@@ -27,6 +27,15 @@ static __always_inline void charge_softirqs(struct cpu *c, struct task_account *
 		account->trigger_ns[i] += t->trigger_ns[i] - c->trigger0[i];
 }
 
+/* To the entry of one kind. Not by indexing: older verifiers forget, across a map lookup or a spill
+ * to the stack, what was known of a number. */
+static __always_inline void add_at(__s64 *of_kthreads, __u32 kind, __s64 ns)
+{
+	for (__u32 i = 0; i < NR_KTHREADS; i++)
+		if (kind == i)
+			of_kthreads[i] += ns;
+}
+
 /* Charge the slice that ends at m to its task, and open the next one there. */
 static __always_inline void close_slice(struct cpu *c, struct task_account *account,
 					const struct moment *m)
@@ -47,7 +56,7 @@ static __always_inline void close_slice(struct cpu *c, struct task_account *acco
 		t->stolen_hardirq_ns += hard;
 	} else if (c->kind < NR_KTHREADS) {
 		own += soft; /* softirqs are what a network kernel thread is there for */
-		t->kthread_ns[c->kind] += own;
+		add_at(t->kthread_ns, c->kind, own);
 		t->stolen_hardirq_ns += hard;
 	}
 	if (account) {
@@ -77,8 +86,9 @@ static __always_inline void open_slice(struct cpu *c, struct task_struct *task,
 	c->task = *key;
 	c->task_address = (__u64)task;
 	c->kind = kind;
-	if (kind < NR_KTHREADS)
-		c->clock[kind] = RUNNING | (now - c->clock[kind]);
+	for (__u32 i = 0; i < NR_KTHREADS; i++)
+		if (kind == i)
+			c->clock[i] = RUNNING | (now - c->clock[i]);
 }
 
 /*
@@ -113,8 +123,9 @@ static __always_inline void infer_switch(struct cpu *c, const struct task_key *l
 
 static __always_inline void stop_clock(struct cpu *c, __u64 now)
 {
-	if (c->kind < NR_KTHREADS)
-		c->clock[c->kind] = clock_at(c->clock[c->kind], now);
+	for (__u32 i = 0; i < NR_KTHREADS; i++)
+		if (c->kind == i)
+			c->clock[i] = clock_at(c->clock[i], now);
 }
 
 /* A switch to or from softirq or hard IRQ context cannot happen: an exit was lost. (On PREEMPT_RT
