@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import nettax
+from nettax.canary import Canary
 from nettax.host import Host
 from nettax.kernel import proc_pid
 from nettax.lab import Testbed
@@ -220,6 +221,22 @@ def test_a_user_without_a_name_or_a_home() -> None:
     bare = ["env", "-u", "HOME"]
     done = run(*shown(), *drop, *bare, python(), "-m", "nettax", "stat", "-d", "0.1")
     assert (done.returncode, done.stderr) == (0, "")
+
+
+# --- events that never come ----------------------------------------------------------------------
+
+
+@two_cpus
+def test_a_switch_that_goes_unseen() -> None:
+    """A reading finds out who is on the CPU: some hosts hide the switches of some threads."""
+    *_, cpu = sorted(os.sched_getaffinity(0))
+    with Ledger(cpus=[cpu], drop_every=1) as ledger, Canary(cpu) as canary:
+        readings = [ledger.read() for _ in range(5)]  # from its first meeting on, it has an account
+        time.sleep(0.2)
+        interval = ledger.read() - readings[-1]
+    share = interval.task(canary.pid).oncpu_ns / interval.cpus[0].wall_ns
+    assert share > 0.8
+    assert (readings[-1] - ledger.began).events.unmatched > 0
 
 
 # --- killed --------------------------------------------------------------------------------------
