@@ -104,8 +104,10 @@ def test_tasks_add_up_to_cpus(load: str) -> None:
     assert oncpu == pytest.approx(busy, abs=100e3)
     for task in interval.tasks:
         softirqs = sum(ns for name, ns in task.stolen_ns.items() if name != "hardirq")
-        assert task.oncpu_ns == pytest.approx(task.own_ns + sum(task.stolen_ns.values()), abs=5)
-        assert sum(task.stolen_by_trigger_ns.values()) == pytest.approx(softirqs, abs=5)
+        # The last reading runs in this very process, where a softirq may come in its middle.
+        exact = 300e3 if task.pid == os.getpid() else 5
+        assert task.oncpu_ns == pytest.approx(task.own_ns + sum(task.stolen_ns.values()), abs=exact)
+        assert sum(task.stolen_by_trigger_ns.values()) == pytest.approx(softirqs, abs=exact)
         assert sum(task.displaced_ns.values()) <= task.wait_ns + 1000
 
 
