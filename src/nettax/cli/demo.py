@@ -9,6 +9,7 @@ import click
 from nettax.cli.progress import progress
 from nettax.experiment.calibration import calibrate
 from nettax.experiment.demo import demo
+from nettax.host.privilege import require
 from nettax.report.demo import document, text
 
 
@@ -26,6 +27,7 @@ def command(repeat: int, duration: float, seed: int | None, as_json: bool) -> No
     traffic leaves it. Needs root and two CPUs, and takes about 75 seconds, of which 25
     calibrate the toll.
     """
+    require("CAP_SYS_ADMIN", "make network namespaces")  # before the calibration, not after it
     # Afresh each time: what an interrupt costs in a virtual machine moves with its neighbours.
     toll = calibrate(progress=progress("calibrating the toll of an interrupt")).kept()
     toll.save()
