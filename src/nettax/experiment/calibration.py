@@ -22,12 +22,12 @@ from statistics import mean
 
 from nettax.canary import IpiStorm
 from nettax.errors import NettaxError, UsageError
-from nettax.experiment.estimate import Estimate, median
+from nettax.experiment.estimate import Estimate, median, paired_difference
 from nettax.experiment.schedule import Run, Schedule, interleave
 from nettax.experiment.watch import off
 from nettax.kernel import cpus
 from nettax.kernel.features import require_host_pids
-from nettax.ledger import Interval, Ledger, Toll, TollPoint
+from nettax.ledger import Ledger, Toll, TollPoint
 
 __all__ = ["Calibration", "calibrate"]
 
@@ -104,7 +104,7 @@ def calibrate(
         tolls=tuple(_toll(rate, runs) for rate, runs in by_rate.items()),
         traced=median([run.value.traced / run.value.interrupts for run in by_rate[RATES[-1]]]),
         bare=median(alone),
-        own=median([a - b for a, b in zip(whole, alone, strict=True)]),
+        own=paired_difference(whole, alone),
         victim_cpu=victim,
         sender_cpu=sender,
     )
@@ -160,16 +160,10 @@ def _measure(storm: IpiStorm, ledger: Ledger | None) -> _Window:
     (cpu,) = interval.cpus
     return _Window(
         gap=gaps.victim.gap_share,
-        booked=_booked(interval, storm.pid) / cpu.wall_ns,
+        booked=interval.task(storm.pid).kept_off_ns / cpu.wall_ns,
         traced=(cpu.hardirq_ns + sum(cpu.softirq_ns.values())) / cpu.wall_ns,
         interrupts=cpu.hardirq_count / cpu.wall_ns,
     )
-
-
-def _booked(interval: Interval, pid: int) -> int:
-    """What the ledger says kept the victim from running, ns."""
-    task = interval.task(pid)
-    return sum(task.stolen_ns.values()) + task.wait_ns
 
 
 def _toll(rate: int, runs: list[Run[_Window]]) -> tuple[float, Estimate]:

@@ -112,7 +112,7 @@ class _Window:
     @property
     def taken(self) -> float:
         """All that kept the canary from running, as a share of wall time."""
-        return (sum(self.task.stolen_ns.values()) + self.task.wait_ns) / self.cpu.wall_ns
+        return self.task.kept_off_ns / self.cpu.wall_ns
 
     @property
     def toll(self) -> float:

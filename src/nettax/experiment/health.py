@@ -34,7 +34,6 @@ def health() -> Health:
 
 
 def _ledger(ledger: Ledger) -> list[Probe]:
-    events = ledger.read() - ledger.read()
     how = "raw tracepoints" if ledger.raw_tracepoints else "BTF-typed tracepoints (tp_btf)"
     sources = ledger.tracepoints
     vectors = sorted(
@@ -44,7 +43,7 @@ def _ledger(ledger: Ledger) -> list[Probe]:
     )
     triggers = ledger.tells_triggers
     return [
-        Probe("ledger", True, f"loads and attaches as {how}, {len(events.cpus)} CPUs", None),
+        Probe("ledger", True, f"loads and attaches as {how}, {len(ledger.cpus)} CPUs", None),
         Probe("interrupts seen", True, ", ".join(vectors), None),
         Probe(
             "softirq triggers",

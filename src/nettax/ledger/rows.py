@@ -146,6 +146,11 @@ class TaskShare:
         """Stolen and displaced together."""
         return sum(self.stolen_ns.values()) + sum(self.displaced_ns.values())
 
+    @property
+    def kept_off_ns(self) -> int:
+        """All that kept it from running: what was stolen, and its waiting for whatever reason."""
+        return sum(self.stolen_ns.values()) + self.wait_ns
+
 
 @dataclass(frozen=True, slots=True)
 class Events:
