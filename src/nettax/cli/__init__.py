@@ -16,6 +16,8 @@ from nettax.version import __version__
 # Help texts stand here, so that `nettax --help` imports no verb.
 VERBS = {
     "stat": "Who paid for the network, over an interval or a command.",
+    "top": "The same, live: tasks, CPUs, containers and virtual machines.",
+    "export": "The same, always on: metrics for Prometheus.",
     "canary": "What a program of known speed loses on a CPU, by its own clock.",
     "demo": "See it: what top says a program got, and what it got.",
     "doctor": "What this host can measure, what not, and what would help.",

@@ -1,0 +1,1 @@
+"""The live terminal: the ledger as textual draws it."""
