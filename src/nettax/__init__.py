@@ -31,13 +31,23 @@ if TYPE_CHECKING:
     )
     from nettax.host import Host
     from nettax.lab import Testbed
-    from nettax.ledger import CpuShare, Interval, Ledger, Reading, TaskShare, Toll
+    from nettax.ledger import (
+        Charges,
+        CpuShare,
+        Interval,
+        Ledger,
+        Reading,
+        TaskCharges,
+        TaskShare,
+        Toll,
+    )
 
 
 _HOMES = {
     "Canary": "canary",
     "CanaryInterval": "canary",
     "CanaryReading": "canary",
+    "Charges": "ledger",
     "CpuShare": "ledger",
     "Host": "host",
     "Interval": "ledger",
@@ -46,6 +56,7 @@ _HOMES = {
     "MissingPrivilege": "errors",
     "NettaxError": "errors",
     "Reading": "ledger",
+    "TaskCharges": "ledger",
     "TaskShare": "ledger",
     "Testbed": "lab",
     "Toll": "ledger",
@@ -58,6 +69,7 @@ __all__ = [
     "Canary",
     "CanaryInterval",
     "CanaryReading",
+    "Charges",
     "CpuShare",
     "Host",
     "Interval",
@@ -66,6 +78,7 @@ __all__ = [
     "MissingPrivilege",
     "NettaxError",
     "Reading",
+    "TaskCharges",
     "TaskShare",
     "Testbed",
     "Toll",

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from nettax.errors import NettaxError
 from nettax.kernel.accounting import Accounting
 from nettax.kernel.btf import Layout
-from nettax.ledger import CpuShare, Events, OwnCost, TaskShare, Toll, TollPoint, TollShare
-from nettax.ledger.reading import EXITED, FOLLOWED, Decoder, Reading
+from nettax.ledger import Charges, CpuShare, Events, OwnCost, TaskShare, Toll, TollPoint, TollShare
+from nettax.ledger.reading import Reading
 from nettax.ledger.rows import KTHREADS, TRIGGERS, VECTORS
+from nettax.ledger.tasks import EXITED, FOLLOWED, Decoder
 
 # struct task_account of bpf/ledger.h, as far as user space looks at it.
 ACCOUNT = {
@@ -29,17 +30,19 @@ ACCOUNT = {
     "trigger_ns": "3q",
     "displaced_ns": "3q",
     "wait_ns": "q",
-    "interrupts": "Q",
-    "switches": "Q",
+    "interrupts": "q",
+    "switches": "q",
+    "wait_since": "Q",
+    "wait_clock": "3Q",
+    "wait_cpu": "I",
+    "flags": "I",
+    "billed_until": "Q",
     "cgroup": "Q",
     "tgid": "I",
     "cpu": "I",
     "kind": "I",
-    "flags": "I",
+    "pad": "I",
     "comm": "16s",
-    "wait_since": "Q",
-    "wait_clock": "3Q",
-    "wait_cpu": "I",
 }
 CODE = "=" + "".join(ACCOUNT.values())
 
@@ -98,20 +101,15 @@ class Totals:
 
 TOLL = Toll((TollPoint(1_000, 3_000, 2_000, 5_000), TollPoint(100_000, 1_000, 900, 1_100)), 0)
 ACCOUNTING = Accounting("tick", False, "a test")
-DECODER = Decoder(
-    key=Layout("task_key", 16, [("pid", 0, "I"), ("start_ns", 8, "Q")]).unpack,
-    account=layout().unpack,
-    wait_cpu=layout().field("wait_cpu"),
-    cgroup_path={7: "/seven"}.get,
-    toll=None,
-    accounting=ACCOUNTING,
-)
+KEY = Layout("task_key", 16, [("pid", 0, "I"), ("start_ns", 8, "Q")])
+DECODER = Decoder(KEY, layout(), cgroup_path={7: "/seven"}.get, toll=None)
 START = Reading(
     decoder=DECODER,
     time_ns=1_000,
     cpus={0: Totals()},
     offline=frozenset(),
     tasks={},
+    cgroups={},
     squeezed={0: 0},
     steal_ns={0: 0},
     lost=0,
@@ -119,6 +117,7 @@ START = Reading(
     bpf_ns=None,
     bpf_runs=None,
     histograms={},
+    accounting=ACCOUNTING,
 )
 
 
@@ -243,7 +242,7 @@ def test_what_the_kernel_does_not_tell_is_none() -> None:
 
 
 def test_the_toll_of_a_cpu_is_by_its_own_rate() -> None:
-    charged = replace(DECODER, toll=TOLL)
+    charged = Decoder(KEY, layout(), {}.get, TOLL)
     cpus = {
         0: Totals(now_ns=10**9, interrupts=1_000),
         1: Totals(now_ns=10**9, interrupts=100_000),
@@ -374,7 +373,7 @@ def test_kinds() -> None:
 
 def test_a_tasks_toll_is_by_the_rate_of_its_cpu() -> None:
     later = reading(
-        decoder=replace(DECODER, toll=TOLL),
+        decoder=Decoder(KEY, layout(), cgroup_path={}.get, toll=TOLL),
         cpus={0: Totals(now_ns=10**9, interrupts=1_000), 1: Totals(now_ns=10**9)},
         tasks={
             key(1): account(oncpu_ns=1, interrupts=10, cpu=0),
@@ -392,6 +391,30 @@ def test_one_task_of_an_interval() -> None:
     assert interval.task(1).oncpu_ns == 3
     with pytest.raises(NettaxError, match=r"process 2 never ran for 1\.00 s: "):
         interval.task(2)
+
+
+def test_charges_and_rows_are_of_the_same_tasks_in_the_same_order() -> None:
+    accounts = {key(pid): account(oncpu_ns=pid, comm=b"%d" % pid) for pid in (5, 3, 9)}
+    interval = reading(tasks=accounts) - START
+    assert [charged.pid for charged in interval.charges] == [5, 3, 9]
+    assert [task.oncpu_ns for task in interval.tasks] == [5, 3, 9]
+    assert [task.pid for task in interval.tasks[1:]] == [3, 9]
+    assert interval.tasks[-1] is interval.tasks[2]
+    assert [charged.comm for charged in interval.charges] == ["5", "3", "9"]
+
+
+def test_an_object_of_another_version_is_refused() -> None:
+    with pytest.raises(NettaxError, match="of another version of nettax"):
+        Decoder(KEY, Layout("task_account", 8, [("own_ns", 0, "q")]), {}.get, None)
+
+
+# --- cgroups -------------------------------------------------------------------------------------
+
+
+def test_a_cgroup_grows_by_what_its_tasks_were_charged() -> None:
+    then, now, other = (Charges(tuple(range(n, n + 23))) for n in (0, 10, 5))
+    interval = reading(cgroups={7: now, 8: other, 9: then}) - reading(cgroups={7: then, 9: then})
+    assert interval.cgroups == {7: Charges((10,) * 23), 8: other}
 
 
 # --- the rest ------------------------------------------------------------------------------------
@@ -469,7 +492,7 @@ def test_a_wait_that_began_after_the_reading_does_not_count() -> None:
     waiting = account(wait_cpu=1, wait_since=3_000)
     earlier = reading(cpus={0: Totals(now_ns=1_000)}, tasks={})
     later = reading(cpus={0: Totals(now_ns=2_500)}, tasks={key(5): waiting})
-    assert (later - earlier).tasks == ()
+    assert not (later - earlier).tasks
 
 
 def test_the_squeeze_counter_wraps() -> None:

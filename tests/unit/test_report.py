@@ -99,6 +99,8 @@ INTERVAL = Interval(
     wall_ns=WALL,
     cpus=(CPU, replace(CPU, cpu=127)),
     tasks=(QUIET, TASK),
+    charges=(),
+    cgroups={},
     events=Events(lost=0, unmatched=0, inferred_ns=0, unkept_ns=0),
     own_cost=OwnCost(12_300_000, None, None),
     histograms={},

@@ -58,8 +58,8 @@ static __always_inline bool in_flight(struct cpu *c, __u32 *vector, __u32 *trigg
 	return *vector < NR_VECTORS && *trigger < NR_TRIGGERS;
 }
 
-static __always_inline void charge_in_flight(struct cpu *c, struct task_account *account,
-					     __s64 soft_in_flight)
+static __always_inline void charge_in_flight(struct cpu *c, struct charges *task,
+					     struct charges *cgroup, __s64 soft_in_flight)
 {
 	__u32 vector, trigger;
 
@@ -70,10 +70,14 @@ static __always_inline void charge_in_flight(struct cpu *c, struct task_account 
 	if (c->kind != KIND_TASK)
 		return;
 	c->totals.stolen_softirq_ns[vector] += soft_in_flight;
-	if (!account)
-		return;
-	account->softirq_ns[vector] += soft_in_flight;
-	account->trigger_ns[trigger] += soft_in_flight;
+	if (task) {
+		task->softirq_ns[vector] += soft_in_flight;
+		task->trigger_ns[trigger] += soft_in_flight;
+	}
+	if (cgroup && in_flight(c, &vector, &trigger)) {
+		cgroup->softirq_ns[vector] += soft_in_flight;
+		cgroup->trigger_ns[trigger] += soft_in_flight;
+	}
 }
 
 /* Close the slice in flight, with what the upper levels have in flight, and copy the totals. */
@@ -84,6 +88,7 @@ static __always_inline void settle_cpu(struct cpu *c, struct task_struct *task)
 	    .start_ns = task->start_boottime,
 	};
 	struct task_account *account = NULL;
+	struct charges *cgroup;
 	struct moment m = {};
 	__s64 hard_in_flight, soft_in_flight = 0;
 	__u32 vector, trigger;
@@ -103,10 +108,11 @@ static __always_inline void settle_cpu(struct cpu *c, struct task_struct *task)
 		infer_switch(c, &key, account, task->se.sum_exec_runtime, m.now);
 		open_slice(c, task, &key, c->kind, m.now);
 	}
-	close_slice(c, account, &m);
-	charge_in_flight(c, account, soft_in_flight);
+	cgroup = cgroup_of(account);
+	close_slice(c, account, cgroup, &m);
+	charge_in_flight(c, account ? &account->sum : NULL, cgroup, soft_in_flight);
 	if (account) {
-		bill(account, task->se.sum_exec_runtime);
+		bill(account, cgroup, task->se.sum_exec_runtime);
 		account->cpu = bpf_get_smp_processor_id();
 	}
 	c->totals.now_ns = m.now;

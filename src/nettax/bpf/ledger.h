@@ -30,10 +30,10 @@ struct task_key {
 };
 
 /*
- * A task's account. Times are signed: a slice cut by a reading just as a softirq begins is
- * corrected, by less than a microsecond, in the slice after.
+ * What a task, or all tasks of a cgroup, were charged. Times are signed: a slice cut by a reading
+ * just as a softirq begins is corrected, by less than a microsecond, in the slice after.
  */
-struct task_account {
+struct charges {
 	__s64 oncpu_ns;
 	__s64 own_ns;
 	__s64 billed_ns;
@@ -42,21 +42,26 @@ struct task_account {
 	__s64 trigger_ns[NR_TRIGGERS];
 	__s64 displaced_ns[NR_KTHREADS];
 	__s64 wait_ns;
-	__u64 interrupts;
-	__u64 switches;
+	__s64 interrupts;
+	__s64 switches;
+};
+
+/* A task's account. The user side takes all fields up to wait_cpu in one go. */
+struct task_account {
+	struct charges sum;
+	/* Waiting for a CPU: since when, that CPU's clocks of network kernel threads then, and
+	 * which CPU (plus one; 0: not waiting). */
+	__u64 wait_since;
+	__u64 wait_clock[NR_KTHREADS];
+	__u32 wait_cpu;
+	__u32 flags;
 	__u64 billed_until; /* the scheduler's record (sum_exec_runtime) up to which it is billed */
 	__u64 cgroup;
 	__u32 tgid;
 	__u32 cpu;
 	__u32 kind;
-	__u32 flags;
-	char comm[16];
-	/* Waiting for a CPU: which (plus one; 0: not waiting), since when, and that CPU's clocks of
-	 * network kernel threads then. */
-	__u64 wait_since;
-	__u64 wait_clock[NR_KTHREADS];
-	__u32 wait_cpu;
 	__u32 pad;
+	char comm[16];
 };
 
 /* A CPU's totals since it was armed; they only grow. */

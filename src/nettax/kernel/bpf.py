@@ -16,13 +16,16 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from nettax.errors import MissingPrivilege, NettaxError
-from nettax.kernel import features
+from nettax.kernel import cpus, features
 from nettax.kernel.btf import Btf
 from nettax.kernel.libbpf import TestRunOpts, check, libbpf
 
 __all__ = ["Map", "Object", "Program", "ProgramStats", "enable_stats"]
 
-BPF_F_TEST_RUN_ON_CPU = 1  # include/uapi/linux/bpf.h
+# include/uapi/linux/bpf.h
+BPF_F_TEST_RUN_ON_CPU = 1
+BPF_MAP_TYPE_PERCPU_HASH = 5
+BPF_NOEXIST = 1
 BPF_STATS_RUN_TIME = 0
 
 
@@ -88,6 +91,8 @@ class Map:
         self.key_size: int = lib.bpf_map__key_size(handle)
         self.value_size: int = lib.bpf_map__value_size(handle)
         self.max_entries: int = lib.bpf_map__max_entries(handle)
+        if lib.bpf_map__type(handle) == BPF_MAP_TYPE_PERCPU_HASH:  # a value is one of each CPU
+            self.value_size = self.stride * (max(cpus.possible()) + 1)
 
     def mapped(self) -> mmap.mmap:
         """The values of an array map made with BPF_F_MMAPABLE, as read-only shared memory.
@@ -132,10 +137,17 @@ class Map:
         return keys, values
 
     def _split(self, keys: Any, values: Any, count: int) -> Iterator[tuple[bytes, bytes]]:
-        key_view, value_view = memoryview(keys), memoryview(values)
         k, v = self.key_size, self.value_size
+        key_bytes, value_bytes = bytes(memoryview(keys)[: count * k]), memoryview(values)
         for i in range(count):
-            yield bytes(key_view[i * k : i * k + k]), bytes(value_view[i * v : i * v + v])
+            yield key_bytes[i * k : i * k + k], bytes(value_bytes[i * v : i * v + v])
+
+    def insert(self, key: bytes) -> None:
+        """Make an entry of zeroes, unless there is one."""
+        value = bytes(self.value_size)
+        result = libbpf().bpf_map_update_elem(self.fd, key, value, BPF_NOEXIST)
+        if result < 0 and result != -errno.EEXIST:
+            check(result, f"fill map {self.name}")
 
     def delete(self, keys: Sequence[bytes]) -> None:
         """Delete entries; those already gone are skipped."""

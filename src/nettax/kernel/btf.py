@@ -62,21 +62,46 @@ class Layout:
         # With one key more than there are fields, itemgetter always gives a tuple.
         self._pick = itemgetter(*parts, slice(0))
 
-    def field(self, name: str) -> Callable[[Any], int]:
-        """A reader of one integer field alone: cheaper than unpacking the struct.
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The fields, in order; those of structs inside stand where the struct does."""
+        return tuple(self._fields)
+
+    def field(self, name: str) -> Callable[[Any], Any]:
+        """A reader of one integer or text alone: cheaper than unpacking the struct.
 
         :raises KeyError: no such field
         """
         offset, code = self._fields[name]
         unpack = struct.Struct("=" + code).unpack_from
-        return lambda buffer: int(unpack(buffer, offset)[0])
+        if code.endswith("s"):
+            return lambda buffer: _text(unpack(buffer, offset)[0])
+        return lambda buffer: unpack(buffer, offset)[0]
+
+    def leading(self, last: str) -> Callable[..., tuple[Any, ...]]:
+        """A reader of the fields up to and with `last`, as a flat tuple: cheaper still.
+
+        It takes a buffer and, if need be, an offset.
+
+        :raises KeyError: no such field
+        """
+        form, end = "=", 0
+        for name in self.names[: self.names.index(last) + 1]:
+            offset, code = self._fields[name]
+            form += f"{offset - end}x{code}"
+            end = offset + struct.calcsize("=" + code)
+        return struct.Struct(form).unpack_from
 
     def unpack(self, buffer: Any, offset: int = 0) -> Any:
         """The struct at `offset` of a bytes-like buffer, as a named tuple."""
         values = list(self._pick(self._struct.unpack_from(buffer, offset))[:-1])
         for i in self._texts:
-            values[i] = values[i].split(b"\0", 1)[0].decode(errors="replace")
+            values[i] = _text(values[i])
         return self._row._make(values)
+
+
+def _text(raw: bytes) -> str:
+    return raw.split(b"\0", 1)[0].decode(errors="replace")
 
 
 class Btf:
@@ -134,15 +159,19 @@ class Btf:
         """The layout of `struct name`.
 
         :raises KeyError: no struct of that name in the object
-        :raises TypeError: a field is a pointer, a struct or a union
+        :raises TypeError: a field is a pointer or a union
         """
         found = self._by_name[STRUCT, name]
         return Layout(name, found.size, list(self._members(found)))
 
-    def _members(self, parent: Type) -> Iterator[tuple[str, int, str]]:
+    def _members(self, parent: Type, start: int = 0) -> Iterator[tuple[str, int, str]]:
         for i in range(parent.vlen):
             name, type_id, bits = struct.unpack_from("<III", self._types_raw, parent.tail + 12 * i)
-            yield self._string(name), (bits & 0xFFFFFF) // 8, self._code(type_id)
+            offset = start + (bits & 0xFFFFFF) // 8
+            if (member := self._resolve(type_id)).kind == STRUCT:
+                yield from self._members(member, offset)
+            else:
+                yield self._string(name), offset, self._code(type_id)
 
     def offset(self, name: str, member: str) -> int:
         """Where `member` starts in `struct name`, in bytes.

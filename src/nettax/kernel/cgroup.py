@@ -8,6 +8,7 @@ kernfs_id_ino). Paths are relative to the hierarchy, as in /proc/PID/cgroup: ``/
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from nettax.errors import MissingFeature, UsageError
@@ -84,6 +85,12 @@ class Cgroups:
             if cgroup_id not in self._paths:
                 self._gone.add(cgroup_id)
         return self._paths.get(cgroup_id)
+
+    def forget(self, ids: Iterable[int]) -> None:
+        """Drop the names of cgroups that are gone, so that they do not pile up."""
+        for cgroup_id in ids:
+            self._paths.pop(cgroup_id, None)
+            self._gone.discard(cgroup_id)
 
     def resolve(self, name: str) -> int:
         """Return the id of the cgroup that a user names with ``-G``.

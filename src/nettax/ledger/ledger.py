@@ -14,13 +14,16 @@ from nettax.errors import MissingFeature, NettaxError, UsageError
 from nettax.kernel import bpf, cpus, features, proc_stat, softnet, vmlinux
 from nettax.kernel.accounting import accounting
 from nettax.kernel.cgroup import Cgroups
-from nettax.ledger.reading import EXITED, Decoder, Reading
+from nettax.ledger.charges import FIELDS, Charges
+from nettax.ledger.reading import Reading
+from nettax.ledger.tasks import EXITED, Decoder
 from nettax.ledger.toll import Toll
 
 __all__ = ["Ledger"]
 
 OBJECTS = Path(__file__).parent.parent / "bpf"
 READ, ARM, DISARM = range(3)  # enum request in bpf/ledger.h
+MAX_CGROUPS = 4096
 MAX_TASKS = 16384  # accounts of live tasks and of those that exited since the last reading
 
 
@@ -49,7 +52,10 @@ class Ledger:
         histograms: bool = False,
         time_programs: bool = False,
         toll: Toll | None = None,
+        by_cgroup: bool = False,
+        keep_tasks: bool = True,
         max_tasks: int = MAX_TASKS,
+        max_cgroups: int = MAX_CGROUPS,
         drop_every: int = 0,
         raw_tracepoints: bool = False,
     ) -> None:
@@ -58,15 +64,21 @@ class Ledger:
         `cpus`: account for these only (default: all online). `follow`: mark this task and what it
         forks from now on. `histograms`: keep log2 run times. `time_programs`: have the kernel
         time the ledger's own programs (needs CAP_SYS_ADMIN, and costs). `toll`: the calibration
-        to charge. `drop_every`: lose every Nth event, to test that it shows. `raw_tracepoints`:
-        do not try to attach by BTF.
+        to charge. `by_cgroup`: have the kernel also add up what the tasks of each cgroup are
+        charged. `keep_tasks`: False reads no task, and has the kernel forget each as it ends, so
+        that readings may be hours apart. `max_tasks`, `max_cgroups`: for how many there is room;
+        what finds none is told as such. `drop_every`: lose every Nth event, to test that it
+        shows. `raw_tracepoints`: do not try to attach by BTF.
         """
         self._chosen = None if cpus is None else tuple(cpus)
         self._follow = follow
         self._want_histograms = histograms
         self._time_programs = time_programs
         self._toll = toll
+        self._by_cgroup = by_cgroup
+        self._keep_tasks = keep_tasks
         self._max_tasks = max_tasks
+        self._max_cgroups = max_cgroups
         self._drop_every = drop_every
         self._raw = raw_tracepoints
         self._stats_fd: int | None = None
@@ -117,16 +129,18 @@ class Ledger:
         self._tasks = self._object.map("tasks")
         self._created = self._object.variable("tasks_created")
         self._deleted = 0
-        account = self._object.btf.layout("task_account")
-        self._account_flags = account.field("flags")
+        self._names = _cgroup_names()
         self._decoder = Decoder(
-            key=self._object.btf.layout("task_key").unpack,
-            account=account.unpack,
-            wait_cpu=account.field("wait_cpu"),
-            cgroup_path=_cgroup_paths(),
+            key=self._object.btf.layout("task_key"),
+            account=self._object.btf.layout("task_account"),
+            cgroup_path=self.cgroup_path,
             toll=self._toll,
-            accounting=accounting(),
         )
+        self._accounting = accounting()
+        if self._by_cgroup:
+            self._cgroups = self._object.map("cgroups")
+            self._cgroups.insert(bytes(8))  # id 0: for those that find no room
+            self._charges = self._object.btf.layout("charges")
         if self._want_histograms:
             self._slots = self._object.btf.layout("cpu_histograms")
             histograms = self._object.map("histograms")
@@ -144,6 +158,8 @@ class Ledger:
             wanted=self._wanted,
             constants={
                 "want_histograms": self._want_histograms,
+                "by_cgroup": self._by_cgroup,
+                "forget_exited": not self._keep_tasks,
                 "has_prev_state": vmlinux.tracepoint_arguments("sched_switch") == 4,
                 "drop_every": self._drop_every,
                 "followed_pid": self._follow or 0,
@@ -153,6 +169,7 @@ class Ledger:
                 "cpus": possible,
                 "histograms": possible if self._want_histograms else 1,
                 "tasks": self._max_tasks,
+                "cgroups": self._max_cgroups + 1 if self._by_cgroup else 1,
             },
         )
         self._attach()
@@ -220,7 +237,7 @@ class Ledger:
                     raise
                 offline.add(cpu)
         # At arming, accounts begin: what was booked since then is not of an earlier time.
-        tasks = {} if request == ARM else self._read_tasks()
+        tasks = {} if request == ARM or not self._keep_tasks else self._read_tasks()
         self._exited = {}
         now = time.monotonic_ns()
         totals = {
@@ -235,6 +252,7 @@ class Ledger:
             cpus=totals,
             offline=frozenset(offline),
             tasks=tasks,
+            cgroups={} if request == ARM or not self._by_cgroup else self._read_cgroups(),
             squeezed={c: row.time_squeeze for c, row in softnet.softnet_stat().items()},
             steal_ns={c: times.steal_ns for c, times in proc_stat.stat().cpus.items()},
             lost=sum(row.missed for row in stats),
@@ -242,6 +260,7 @@ class Ledger:
             bpf_ns=sum(row.run_ns for row in stats) if timed else None,
             bpf_runs=sum(row.runs for row in stats) if timed else None,
             histograms=self._read_histograms(request),
+            accounting=self._accounting,
         )
 
     def _check_running(self) -> None:
@@ -251,13 +270,36 @@ class Ledger:
     def _read_tasks(self) -> Mapping[bytes, bytes]:
         """All accounts; those of exited tasks leave the map and stay in `_exited` until read."""
         tasks = dict(self._tasks.items())
-        flags = self._account_flags
+        flags = self._decoder.flags
         dead = [key for key, value in tasks.items() if flags(value) & EXITED]
         self._tasks.delete(dead)
         self._deleted += len(dead)
         for key in dead:
             self._exited[key] = tasks[key]
         return {**self._exited, **tasks}
+
+    def _read_cgroups(self) -> dict[int, Charges]:
+        unpack, stride = self._charges.leading(FIELDS[-1]), self._charges.size
+        sums = {}
+        for key, value in self._cgroups.items():
+            parts = (unpack(value, start) for start in range(0, len(value), stride))
+            sums[int.from_bytes(key, "little")] = Charges.total(map(Charges, filter(any, parts)))
+        return sums
+
+    def cgroup_path(self, cgroup_id: int) -> str | None:
+        """The path of a cgroup; None if it went before it was seen, or without cgroup v2."""
+        return self._names.path(cgroup_id) if self._names else None
+
+    def forget_cgroups(self, ids: Iterable[int]) -> None:
+        """Make room: take these cgroups, names and sums, from the ledger.
+
+        Should one of them still run tasks, its sum begins anew at nothing.
+        """
+        self._check_running()
+        if self._by_cgroup:
+            self._cgroups.delete([i.to_bytes(8, "little") for i in ids if i])
+        if self._names:
+            self._names.forget(ids)
 
     def _read_histograms(self, request: int) -> dict[int, Any]:
         if not self._want_histograms:
@@ -322,9 +364,8 @@ def _percpu_word(*places: str) -> int | None:
     return None
 
 
-def _cgroup_paths() -> Any:
-    """A function from a cgroup's id to its path; without cgroup v2, no task has one."""
+def _cgroup_names() -> Cgroups | None:
     try:
-        return Cgroups().path
+        return Cgroups()
     except MissingFeature:
-        return lambda cgroup_id: None
+        return None

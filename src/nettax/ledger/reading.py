@@ -2,40 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from nettax.errors import NettaxError
 from nettax.kernel.accounting import Accounting
-from nettax.ledger.rows import (
-    KINDS,
-    KTHREADS,
-    TRIGGERS,
-    VECTORS,
-    CpuShare,
-    Events,
-    OwnCost,
-    TaskShare,
-)
+from nettax.ledger.charges import Charges
+from nettax.ledger.rows import KTHREADS, VECTORS, CpuShare, Events, OwnCost, TaskShare
+from nettax.ledger.tasks import Decoder, TaskCharges, TaskRows, task_charges
 from nettax.ledger.toll import Toll
 
-__all__ = ["Decoder", "Interval", "Reading"]
+__all__ = ["Interval", "Reading"]
 
-EXITED, FOLLOWED = 1, 2  # TASK_EXITED, TASK_FOLLOWED in bpf/ledger.h
-
-
-@dataclass(frozen=True, slots=True)
-class Decoder:
-    """How to turn what the kernel kept into rows; one for each ledger."""
-
-    key: Callable[[bytes], Any]
-    account: Callable[[bytes], Any]
-    wait_cpu: Callable[[bytes], int]
-    """Of an account: the CPU for which its task waits, plus one; 0 if it does not."""
-    cgroup_path: Callable[[int], str | None]
-    toll: Toll | None
-    accounting: Accounting
+NOTHING = Charges()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +34,8 @@ class Reading:
     offline: frozenset[int]
     tasks: Mapping[bytes, bytes]
     """struct task_account by struct task_key, as the kernel keeps them."""
+    cgroups: Mapping[int, Charges]
+    """By cgroup id; empty unless asked for."""
     squeezed: Mapping[int, int]
     steal_ns: Mapping[int, int]
     lost: int
@@ -62,14 +44,18 @@ class Reading:
     bpf_runs: int | None
     histograms: Mapping[int, Any]
     """struct cpu_histograms by CPU; empty unless asked for."""
+    accounting: Accounting
 
     def __sub__(self, earlier: Reading) -> Interval:
         cpus = tuple(self._cpus(earlier))
+        charges = tuple(self._charges(earlier))
         return Interval(
             start_ns=earlier.time_ns,
             wall_ns=self.time_ns - earlier.time_ns,
             cpus=cpus,
-            tasks=tuple(self._tasks(earlier)),
+            tasks=TaskRows(charges, {cpu.cpu: (cpu.hardirq_count, cpu.wall_ns) for cpu in cpus}),
+            charges=charges,
+            cgroups=self._cgroups(earlier),
             events=Events(
                 lost=self.lost - earlier.lost,
                 unmatched=self._growth(earlier, "unmatched"),
@@ -83,7 +69,7 @@ class Reading:
             ),
             histograms=_histograms(self.histograms, earlier.histograms),
             toll=self.decoder.toll,
-            accounting=self.decoder.accounting,
+            accounting=self.accounting,
         )
 
     def _growth(self, earlier: Reading, field: str) -> int:
@@ -101,36 +87,15 @@ class Reading:
             steal = self.steal_ns.get(cpu, 0) - earlier.steal_ns.get(cpu, 0)
             yield _cpu_share(cpu, not offline, now, then, squeezed, steal, self.decoder.toll)
 
-    def _tasks(self, earlier: Reading) -> Iterator[TaskShare]:
-        decoder = self.decoder
-        rates = {
-            cpu: (
-                now.interrupts - earlier.cpus[cpu].interrupts,
-                now.now_ns - earlier.cpus[cpu].now_ns,
-            )
-            for cpu, now in self.cpus.items()
-        }
-        for key, value in self.tasks.items():
-            before = earlier.tasks.get(key)
-            if before == value and not decoder.wait_cpu(value):
-                continue
-            now = self._with_wait(decoder.account(value))
-            then = decoder.account(before if before is not None else bytes(len(value)))
-            then = earlier._with_wait(then)
-            share = _task_share(decoder.key(key), now, then, decoder, rates.get(now.cpu, (0, 0)))
-            if share.oncpu_ns or share.wait_ns:
-                yield share
+    def _charges(self, earlier: Reading) -> Iterator[TaskCharges]:
+        return task_charges(self.decoder, self.tasks, earlier.tasks, self.cpus, earlier.cpus)
 
-    def _with_wait(self, account: Any) -> Any:
-        """An account with the wait that is under way; the kernel books waits as they end."""
-        cpu = self.cpus.get(account.wait_cpu - 1)
-        if cpu is None or cpu.now_ns <= account.wait_since:
-            return account
-        clocks = zip(account.displaced_ns, cpu.kthread_clock, account.wait_clock, strict=True)
-        return account._replace(
-            wait_ns=account.wait_ns + cpu.now_ns - account.wait_since,
-            displaced_ns=tuple(booked + now - then for booked, now, then in clocks),
+    def _cgroups(self, earlier: Reading) -> dict[int, Charges]:
+        grown = (
+            (cgroup_id, now - earlier.cgroups.get(cgroup_id, NOTHING))
+            for cgroup_id, now in self.cgroups.items()
         )
+        return {cgroup_id: charges for cgroup_id, charges in grown if any(charges.values)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +106,16 @@ class Interval:
     """CLOCK_MONOTONIC."""
     wall_ns: int
     cpus: tuple[CpuShare, ...]
-    tasks: tuple[TaskShare, ...]
-    """Every task that ran or waited, in no order."""
+    tasks: Sequence[TaskShare]
+    """Every task that ran or waited, in no order; each row is made when it is looked at."""
+    charges: Sequence[TaskCharges]
+    """The same tasks in the same order, as vectors: to compare, sort and add up many."""
+    cgroups: Mapping[int, Charges]
+    """What the tasks of each cgroup were charged, by its id; empty unless asked for.
+
+    Network kernel threads are not in it. Waits are booked as they end. Under id 0 is what belongs
+    to cgroups for which the map had no room.
+    """
     events: Events
     own_cost: OwnCost
     histograms: Mapping[str, tuple[int, ...]]
@@ -157,9 +130,9 @@ class Interval:
 
         :raises NettaxError: it has none: it neither ran nor waited for a CPU
         """
-        for task in self.tasks:
+        for i, task in enumerate(self.charges):
             if task.pid == pid:
-                return task
+                return self.tasks[i]
         raise NettaxError(
             f"process {pid} never ran for {self.wall_ns / 1e9:.2f} s: something else had its CPU.\n"
             "Try again when this host is quieter"
@@ -211,37 +184,6 @@ def _cpu_share(
         switches=now.switches - then.switches,
         steal_ns=steal,
         toll_ns=toll.charge(interrupts, wall) if toll else None,
-    )
-
-
-def _task_share(
-    key: Any, now: Any, then: Any, decoder: Decoder, rate: tuple[int, int]
-) -> TaskShare:
-    """`rate`: interrupts and wall time, in ns, of the CPU on which the task ran last."""
-    interrupts = now.interrupts - then.interrupts
-    return TaskShare(
-        pid=key.pid,
-        tgid=now.tgid,
-        start_ns=key.start_ns,
-        comm=now.comm,
-        kind=KINDS[now.kind],
-        cgroup=decoder.cgroup_path(now.cgroup),
-        cpu=now.cpu,
-        exited=bool(now.flags & EXITED),
-        followed=bool(now.flags & FOLLOWED),
-        billed_ns=now.billed_ns - then.billed_ns,
-        oncpu_ns=now.oncpu_ns - then.oncpu_ns,
-        own_ns=now.own_ns - then.own_ns,
-        stolen_ns={
-            "hardirq": now.hardirq_ns - then.hardirq_ns,
-            **_named(VECTORS, now.softirq_ns, then.softirq_ns),
-        },
-        stolen_by_trigger_ns=_named(TRIGGERS, now.trigger_ns, then.trigger_ns),
-        displaced_ns=_named(KTHREADS, now.displaced_ns, then.displaced_ns),
-        wait_ns=now.wait_ns - then.wait_ns,
-        interrupts=interrupts,
-        switches=now.switches - then.switches,
-        toll_ns=decoder.toll.charge(*rate, of=interrupts) if decoder.toll else None,
     )
 
 

@@ -19,6 +19,8 @@
 #endif
 
 const volatile bool want_histograms = false;
+const volatile bool by_cgroup = false;	   /* sum up what the tasks of each cgroup are charged */
+const volatile bool forget_exited = false; /* keep no account of a task after its end */
 const volatile bool has_prev_state = true; /* sched_switch's fourth argument, since v5.18 */
 const volatile __u32 drop_every = 0;	   /* tests: lose every Nth event */
 const volatile __u32 followed_pid = 0;	   /* mark this task and its descendants */
@@ -95,7 +97,15 @@ struct {
 	__type(value, struct cpu_histograms);
 } histograms SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(max_entries, 1);
+	__type(key, __u64); /* its id; 0: all those for which there is no room */
+	__type(value, struct charges);
+} cgroups SEC(".maps");
+
 static const struct task_account no_account;
+static const struct charges no_charges;
 
 static __always_inline struct cpu *cpu_state(__u32 cpu)
 {

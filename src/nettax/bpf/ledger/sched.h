@@ -10,6 +10,7 @@ int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev, struct task_s
 {
 	struct cpu *c = armed_cpu();
 	struct task_account *account = NULL;
+	struct charges *cgroup;
 	struct moment m = {};
 	struct task_key key;
 	__u64 charged;
@@ -31,15 +32,21 @@ int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev, struct task_s
 		account = account_of(prev);
 	if (key.pid != c->task.pid || (key.pid && key.start_ns != c->task.start_ns))
 		infer_switch(c, &key, account, charged, m.now);
-	close_slice(c, account, &m);
-	if (account) {
-		bill(account, charged);
+	if (account)
 		account->cgroup = READ(prev, cgroups, dfl_cgrp, kn, id);
+	cgroup = cgroup_of(account);
+	close_slice(c, account, cgroup, &m);
+	if (cgroup)
+		cgroup->switches++;
+	if (account) {
+		bill(account, cgroup, charged);
 		account->cpu = bpf_get_smp_processor_id();
-		account->switches++;
+		account->sum.switches++;
 		account->wait_cpu = 0;
 		state = has_prev_state ? ((volatile __u64 *)ctx)[3] : READ(prev, __state);
-		if (state & TASK_DEAD)
+		if (state & TASK_DEAD && forget_exited)
+			bpf_map_delete_elem(&tasks, &key);
+		else if (state & TASK_DEAD)
 			account->flags |= TASK_EXITED;
 		else if (preempt || !state)
 			wait_begins(account, account->cpu, m.now);

@@ -13,18 +13,26 @@ struct moment {
 };
 
 /* Charge the softirqs completed since the slice began, by vector and by trigger. */
-static __always_inline void charge_softirqs(struct cpu *c, struct task_account *account)
+static __always_inline void charge_softirqs(struct cpu *c, struct charges *to)
 {
 	struct cpu_totals *t = &c->totals;
 
 	for (int i = 0; i < NR_VECTORS; i++)
-		t->stolen_softirq_ns[i] += t->softirq_ns[i] - c->vector0[i];
-	if (!account)
-		return;
-	for (int i = 0; i < NR_VECTORS; i++)
-		account->softirq_ns[i] += t->softirq_ns[i] - c->vector0[i];
+		to->softirq_ns[i] += t->softirq_ns[i] - c->vector0[i];
 	for (int i = 0; i < NR_TRIGGERS; i++)
-		account->trigger_ns[i] += t->trigger_ns[i] - c->trigger0[i];
+		to->trigger_ns[i] += t->trigger_ns[i] - c->trigger0[i];
+}
+
+/* Charge a slice, given its length and what of it was own and hard IRQs. */
+static __always_inline void charge_slice(struct cpu *c, struct charges *to, __s64 slice, __s64 own,
+					 __s64 hard, bool softirqs)
+{
+	to->oncpu_ns += slice;
+	to->own_ns += own;
+	to->hardirq_ns += hard;
+	to->interrupts += c->totals.interrupts - c->interrupts0;
+	if (softirqs)
+		charge_softirqs(c, to);
 }
 
 /* To the entry of one kind. Not by indexing: older verifiers forget, across a map lookup or a spill
@@ -36,16 +44,15 @@ static __always_inline void add_at(__s64 *of_kthreads, __u32 kind, __s64 ns)
 			of_kthreads[i] += ns;
 }
 
-/* Charge the slice that ends at m to its task, and open the next one there. */
+/* Charge the slice that ends at m to its task and cgroup, and open the next one there. */
 static __always_inline void close_slice(struct cpu *c, struct task_account *account,
-					const struct moment *m)
+					struct charges *cgroup, const struct moment *m)
 {
 	struct cpu_totals *t = &c->totals;
 	__s64 slice = m->now - c->t0;
 	__s64 hard = m->hard_ns - c->h0;
 	__s64 soft = m->soft_ns - c->s0;
 	__s64 own = slice - hard - soft;
-	__u64 interrupts = t->interrupts;
 	bool victim = c->kind == KIND_TASK;
 
 	if (c->kind == KIND_IDLE) {
@@ -54,21 +61,19 @@ static __always_inline void close_slice(struct cpu *c, struct task_account *acco
 	} else if (victim) {
 		t->own_ns += own;
 		t->stolen_hardirq_ns += hard;
+		for (int i = 0; soft && i < NR_VECTORS; i++)
+			t->stolen_softirq_ns[i] += t->softirq_ns[i] - c->vector0[i];
 	} else if (c->kind < NR_KTHREADS) {
 		own += soft; /* softirqs are what a network kernel thread is there for */
 		add_at(t->kthread_ns, c->kind, own);
 		t->stolen_hardirq_ns += hard;
 	}
-	if (account) {
-		account->oncpu_ns += slice;
-		account->own_ns += own;
-		account->hardirq_ns += hard;
-		account->interrupts += interrupts - c->interrupts0;
-	} else if (c->kind != KIND_IDLE) {
+	if (account)
+		charge_slice(c, &account->sum, slice, own, hard, soft && victim);
+	else if (c->kind != KIND_IDLE)
 		t->unkept_ns += slice;
-	}
-	if (soft && victim)
-		charge_softirqs(c, account);
+	if (cgroup)
+		charge_slice(c, cgroup, slice, own, hard, soft && victim);
 	if (soft) {
 		__builtin_memcpy(c->vector0, t->softirq_ns, sizeof(c->vector0));
 		__builtin_memcpy(c->trigger0, t->trigger_ns, sizeof(c->trigger0));
@@ -76,7 +81,7 @@ static __always_inline void close_slice(struct cpu *c, struct task_account *acco
 	c->t0 = m->now;
 	c->h0 = m->hard_ns;
 	c->s0 = m->soft_ns;
-	c->interrupts0 = interrupts;
+	c->interrupts0 = t->interrupts;
 }
 
 /* Put a task on the CPU; the slice's counters already stand at this moment. */
@@ -110,13 +115,14 @@ static __always_inline void infer_switch(struct cpu *c, const struct task_key *l
 	if (c->task.pid)
 		came_account = bpf_map_lookup_elem(&tasks, &c->task);
 	if (came_account && (__u32)BPF_CORE_READ(came, pid) == c->task.pid)
-		ran = bill(came_account, BPF_CORE_READ(came, se.sum_exec_runtime));
+		ran = bill(came_account, cgroup_of(came_account),
+			   BPF_CORE_READ(came, se.sum_exec_runtime));
 	if (account) {
 		ran = charged - account->billed_until;
 		ran = ran < slice ? slice - ran : 0;
 	}
 	m.now = c->t0 + (ran < slice ? ran : slice);
-	close_slice(c, came_account, &m);
+	close_slice(c, came_account, cgroup_of(came_account), &m);
 	c->task = *leaving;
 	c->kind = account ? account->kind : leaving->pid ? KIND_TASK : KIND_IDLE;
 }

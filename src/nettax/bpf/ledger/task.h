@@ -55,12 +55,38 @@ static __noinline struct task_account *new_account(struct task_struct *task, str
 	return account;
 }
 
+static __noinline struct charges *new_cgroup(__u64 id)
+{
+	struct charges *sum;
+
+	bpf_map_update_elem(&cgroups, &id, &no_charges, BPF_NOEXIST);
+	sum = bpf_map_lookup_elem(&cgroups, &id);
+	if (sum)
+		return sum;
+	id = 0;
+	return bpf_map_lookup_elem(&cgroups, &id);
+}
+
+/* The sum of the task's cgroup on this CPU. Network kernel threads are accounts of their own. */
+static __always_inline struct charges *cgroup_of(const struct task_account *account)
+{
+	__u64 id;
+
+	if (!by_cgroup || !account || account->kind != KIND_TASK)
+		return NULL;
+	id = account->cgroup;
+	return bpf_map_lookup_elem(&cgroups, &id) ?: new_cgroup(id);
+}
+
 /* Bill a task for what the scheduler has charged it since it was last seen; return how much. */
-static __always_inline __u64 bill(struct task_account *account, __u64 charged)
+static __always_inline __u64 bill(struct task_account *account, struct charges *cgroup,
+				  __u64 charged)
 {
 	__u64 since = charged - account->billed_until;
 
-	account->billed_ns += since;
+	account->sum.billed_ns += since;
+	if (cgroup)
+		cgroup->billed_ns += since;
 	account->billed_until = charged;
 	return since;
 }
@@ -92,7 +118,9 @@ static __always_inline void wait_begins(struct task_account *account, __u32 cpu,
 
 static __always_inline void wait_ends(struct task_account *account, __u64 now)
 {
+	struct charges *cgroup;
 	struct cpu *c;
+	__s64 ns;
 
 	if (!account->wait_cpu)
 		return;
@@ -100,9 +128,17 @@ static __always_inline void wait_ends(struct task_account *account, __u64 now)
 	account->wait_cpu = 0;
 	if (!c)
 		return;
-	account->wait_ns += now - account->wait_since;
-	for (int i = 0; i < NR_KTHREADS; i++)
-		account->displaced_ns[i] += clock_at(c->clock[i], now) - account->wait_clock[i];
+	cgroup = cgroup_of(account);
+	ns = now - account->wait_since;
+	account->sum.wait_ns += ns;
+	if (cgroup)
+		cgroup->wait_ns += ns;
+	for (int i = 0; i < NR_KTHREADS; i++) {
+		ns = clock_at(c->clock[i], now) - account->wait_clock[i];
+		account->sum.displaced_ns[i] += ns;
+		if (cgroup)
+			cgroup->displaced_ns[i] += ns;
+	}
 }
 
 #endif
