@@ -1,67 +1,35 @@
 """Build hook: compile the BPF objects with clang and the native library with cc.
 
-The objects land beside their sources, so an editable install finds them in place and a
-wheel carries them. They are CO-RE: one build serves every kernel with BTF.
+The objects are CO-RE: one build serves every kernel with BTF. An editable install has them beside
+their sources; a wheel is built without a change to the tree. NETTAX_MACHINE=aarch64 builds for
+another machine than this one, with that machine's cross compiler.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import platform
+import re
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 PACKAGE = Path("src/nettax")
+BUILD = PACKAGE / "build.json"  # how this was built, for `nettax --version`
 # clang's -D__TARGET_ARCH_* (bpf_tracing.h) by machine name.
 BPF_ARCH = {"x86_64": "x86", "aarch64": "arm64"}
+OLDEST_GLIBC = 17  # 2.17, the first with aarch64; older ones have no Python 3.11
 
 
-def compile_bpf(source: Path, target: Path, *defines: str) -> None:
-    """Compile one BPF C source to a CO-RE object with BTF and no DWARF."""
-    machine = platform.machine()
-    multiarch = f"/usr/include/{machine}-linux-gnu"  # where Debian keeps asm/types.h
-    run(
-        os.environ.get("CLANG", "clang"),
-        *(
-            "-g",
-            "-O2",
-            "-target",
-            "bpf",
-            "-mcpu=v3",
-            "-Wall",
-            "-Wextra",
-            "-Wno-unused-parameter",
-            "-Werror",
-        ),
-        f"-D__TARGET_ARCH_{BPF_ARCH.get(machine, machine)}",
-        *defines,
-        *(("-I", multiarch) if Path(multiarch).is_dir() else ()),
-        *("-c", str(source), "-o", str(target)),
-    )
-    strip = shutil.which("llvm-strip") or next(
-        iter(sorted(Path("/usr/bin").glob("llvm-strip-*"))), None
-    )
-    if strip:
-        run(str(strip), "-g", str(target))
-
-
-def compile_native(sources: list[Path], target: Path) -> None:
-    """Compile the native library."""
-    run(
-        os.environ.get("CC", "cc"),
-        *("-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared", "-pthread"),
-        *map(str, sources),
-        *("-o", str(target)),
-    )
-
-
-def run(*command: str) -> None:
+def output(*command: str) -> str:
+    """Run a tool of the build; what it printed."""
     try:
-        subprocess.run(command, check=True)
+        return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     except FileNotFoundError as error:
         raise SystemExit(
             f"nettax needs {command[0]} to build: apt install clang llvm libbpf-dev gcc"
@@ -70,19 +38,124 @@ def run(*command: str) -> None:
         raise SystemExit(f"build failed: {' '.join(command)}") from error
 
 
+class Toolchain:
+    """The compilers for one machine; sources are given relative to the root."""
+
+    def __init__(self, root: Path, machine: str) -> None:
+        self.root, self.machine = root, machine
+        self.triple = f"{machine}-linux-gnu"
+        cross = machine != platform.machine()
+        self.cc = os.environ.get("CC") or (f"{self.triple}-gcc" if cross else "cc")
+        self.clang = os.environ.get("CLANG", "clang")
+        # Neither a path nor a date of this machine gets into what is built.
+        self._anonymous = f"-ffile-prefix-map={root}/="
+
+    def bpf(self, source: Path, target: Path, *defines: str) -> None:
+        """Compile one BPF C source to a CO-RE object with BTF and no DWARF."""
+        # Where Debian keeps asm/types.h: of this machine's, or of the cross compiler's libc.
+        headers = (f"/usr/include/{self.triple}", f"/usr/{self.triple}/include")
+        output(
+            self.clang,
+            *("-g", "-O2", "-target", "bpf", "-mcpu=v3"),
+            *("-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror"),
+            f"-D__TARGET_ARCH_{BPF_ARCH.get(self.machine, self.machine)}",
+            self._anonymous,
+            *defines,
+            *(word for path in headers if Path(path).is_dir() for word in ("-idirafter", path)),
+            *("-c", str(self.root / source), "-o", str(target)),
+        )
+        strip = shutil.which("llvm-strip") or next(
+            iter(sorted(Path("/usr/bin").glob("llvm-strip-*"))), None
+        )
+        if strip:
+            output(str(strip), "-g", str(target))
+
+    def native(self, sources: list[Path], target: Path) -> None:
+        """Compile the native library."""
+        output(
+            self.cc,
+            *("-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared", "-pthread"),
+            self._anonymous,
+            *(str(self.root / source) for source in sources),
+            *("-o", str(target)),
+        )
+
+    def names(self) -> dict[str, str]:
+        """Which compilers these are, by what they made."""
+        return {
+            "bpf": output(self.clang, "--version").splitlines()[0],
+            "native": output(self.cc, "--version").splitlines()[0],
+        }
+
+    def tag(self, library: Path) -> str:
+        """The wheel's tag: any Python (ctypes alone meets C), and the oldest glibc that will do.
+
+        PEP 600: manylinux_X_Y is what runs with glibc X.Y; told by the versions of its symbols.
+        """
+        versions = re.findall(r"GLIBC_2\.(\d+)", output("readelf", "-W", "-V", str(library)))
+        newest = max(OLDEST_GLIBC, *map(int, versions)) if versions else None
+        libc = f"manylinux_2_{newest}" if newest else "linux"
+        return f"py3-none-{libc}_{self.machine}"
+
+
+def commit(root: Path) -> str | None:
+    """The commit of this tree, marked where it was changed; what the sdist says outside git."""
+    if not (root / ".git").exists():
+        kept = root / BUILD
+        return json.loads(kept.read_text())["commit"] if kept.exists() else None
+    git = ("git", "-C", str(root))
+    changed = output(*git, "status", "--porcelain", "--untracked-files=no")
+    return output(*git, "rev-parse", "--short=12", "HEAD").strip() + ("+changes" if changed else "")
+
+
 class BuildHook(BuildHookInterface):  # type: ignore[misc]
-    """Compile before packaging; name the results so that the wheel includes them."""
+    """Compile before packaging; tell hatch where the results go."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        root = Path(self.root)
+        self.scratch = Path(tempfile.mkdtemp(prefix="nettax-build-"))
         if self.target_name == "sdist":
+            self._include(build_data, self._told(root, {}), BUILD)
             return
-        root = Path(self.root) / PACKAGE
-        for source in sorted((root / "bpf").glob("*.bpf.c")):
-            stem = source.name.removesuffix(".bpf.c")
-            compile_bpf(source, source.with_name(f"{stem}.bpf.o"))
-            compile_bpf(source, source.with_name(f"{stem}.raw.bpf.o"), "-DNETTAX_RAW_TP")
-        sources = sorted((root / "native").glob("*.c"))
-        compile_native(sources, root / "native" / "libnettax.so")
-        build_data["artifacts"] += ["src/nettax/bpf/*.bpf.o", "src/nettax/native/*.so"]
+        editable = version == "editable"
+        machine = "" if editable else os.environ.get("NETTAX_MACHINE", "")
+        tools = Toolchain(root, machine or platform.machine())
+        made = self._compile(root, tools)
+        build_data["tag"] = tools.tag(made[-1])
         build_data["pure_python"] = False
-        build_data["infer_tag"] = True
+        facts = {"machine": tools.machine, "editable": editable, **tools.names()}
+        for path in (*made, self._told(root, facts)):
+            relative = path.relative_to(self.scratch)
+            if editable:  # put in place at once: a running nettax keeps what it has mapped
+                (root / relative).with_suffix(".new").write_bytes(path.read_bytes())
+                (root / relative).with_suffix(".new").replace(root / relative)
+            else:
+                self._include(build_data, path, relative.relative_to("src"))
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
+        shutil.rmtree(self.scratch)
+
+    def _include(self, build_data: dict[str, Any], path: Path, where: Path) -> None:
+        build_data["force_include"][str(path)] = str(where)
+
+    def _compile(self, root: Path, tools: Toolchain) -> list[Path]:
+        """All objects, the native library last, under their paths of the tree."""
+        bpf, native = PACKAGE / "bpf", PACKAGE / "native"
+        for directory in (bpf, native):
+            (self.scratch / directory).mkdir(parents=True)
+        made = []
+        for source in sorted((root / bpf).glob("*.bpf.c")):
+            stem = source.name.removesuffix(".bpf.c")
+            for name, defines in ((stem, ()), (f"{stem}.raw", ("-DNETTAX_RAW_TP",))):
+                made.append(self.scratch / bpf / f"{name}.bpf.o")
+                tools.bpf(bpf / source.name, made[-1], *defines)
+        made.append(self.scratch / native / "libnettax.so")
+        tools.native([native / p.name for p in sorted((root / native).glob("*.c"))], made[-1])
+        return made
+
+    def _told(self, root: Path, facts: dict[str, Any]) -> Path:
+        """Write down how this was built."""
+        path = self.scratch / BUILD
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"commit": commit(root), **facts}, indent=1) + "\n")
+        return path
