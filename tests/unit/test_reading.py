@@ -242,7 +242,7 @@ def test_what_the_kernel_does_not_tell_is_none() -> None:
 
 
 def test_the_toll_of_a_cpu_is_by_its_own_rate() -> None:
-    charged = Decoder(KEY, layout(), {}.get, TOLL)
+    charged = Decoder(KEY, layout(), {7: "/seven"}.get, TOLL)
     cpus = {
         0: Totals(now_ns=10**9, interrupts=1_000),
         1: Totals(now_ns=10**9, interrupts=100_000),
@@ -373,7 +373,7 @@ def test_kinds() -> None:
 
 def test_a_tasks_toll_is_by_the_rate_of_its_cpu() -> None:
     later = reading(
-        decoder=Decoder(KEY, layout(), cgroup_path={}.get, toll=TOLL),
+        decoder=Decoder(KEY, layout(), cgroup_path={7: "/seven"}.get, toll=TOLL),
         cpus={0: Totals(now_ns=10**9, interrupts=1_000), 1: Totals(now_ns=10**9)},
         tasks={
             key(1): account(oncpu_ns=1, interrupts=10, cpu=0),
@@ -405,7 +405,7 @@ def test_charges_and_rows_are_of_the_same_tasks_in_the_same_order() -> None:
 
 def test_an_object_of_another_version_is_refused() -> None:
     with pytest.raises(NettaxError, match="of another version of nettax"):
-        Decoder(KEY, Layout("task_account", 8, [("own_ns", 0, "q")]), {}.get, None)
+        Decoder(KEY, Layout("task_account", 8, [("own_ns", 0, "q")]), {7: "/seven"}.get, None)
 
 
 # --- cgroups -------------------------------------------------------------------------------------

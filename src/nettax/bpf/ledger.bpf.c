@@ -46,7 +46,9 @@ static __always_inline void arm(struct cpu *c, struct task_struct *task)
 		kind = account ? account->kind : KIND_TASK;
 	}
 	open_slice(c, task, &key, kind, now);
+	c->totals.now_ns = now;
 	c->totals.armed = 1;
+	__builtin_memcpy(&c->reading, &c->totals, sizeof(c->reading));
 }
 
 /* The vector and trigger of the softirq in flight. Looked up afresh at each use: older verifiers
@@ -139,10 +141,10 @@ int settle(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	if (c->booking)
 		return 1; /* try again */
-	if (request == REQUEST_ARM && !c->totals.armed)
-		arm(c, task);
 	if (c->totals.armed)
 		settle_cpu(c, task);
+	else if (request == REQUEST_ARM)
+		arm(c, task); /* the first reading: nothing yet */
 	if (request == REQUEST_DISARM) {
 		c->totals.armed = 0;
 		stop_clock(c, c->totals.now_ns);
