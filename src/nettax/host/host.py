@@ -32,8 +32,8 @@ class Host:
 
     A change is journalled before it is made. It is undone, the latest first, when the block ends,
     however it does: by an exception, or by SIGINT, SIGTERM or SIGHUP, which become
-    ``SystemExit(128 + signal)``. After a kill -9 the next Host, or :func:`recover`, undoes it.
-    For use by one thread.
+    ``SystemExit(128 + signal)``. After a kill -9 the next Host undoes it, or
+    :func:`nettax.host.recover`. For use by one thread.
 
     :raises NettaxError: on leaving, when something could not be undone. If an exception is on its
         way already, that one gets a note for each problem instead.

@@ -1,0 +1,50 @@
+"""Directives that write what the program says of itself, so that nothing is written twice.
+
+`fields`: the columns of a table, from nettax.report.fields. `verb`: the reference of a command,
+from the click command that `--help` and the man page come from.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+
+class Fields(SphinxDirective):
+    """`fields:: NAME…`: what the columns of these tables mean; without their titles if one."""
+
+    required_arguments = 1
+    optional_arguments = 20
+
+    def run(self) -> list[nodes.Node]:
+        from nettax.report.fields import TABLES
+
+        names = self.arguments
+        return [node for name in names for node in self._table(TABLES[name], len(names) > 1)]
+
+    def _table(self, table: Any, titled: bool) -> list[nodes.Node]:
+        caption = [nodes.strong(text=table.title), nodes.Text(f" ({table.unit})")]
+        body = nodes.definition_list(classes=["fields"])
+        for field in table.fields:
+            term = nodes.term("", "", nodes.literal(text=field.name))
+            meaning = nodes.definition("", nodes.paragraph(text=field.meaning))
+            body += nodes.definition_list_item("", term, meaning)
+        return [nodes.paragraph("", "", *caption), body] if titled else [body]
+
+
+def _no_constructor(
+    app: Sphinx, what: str, name: str, thing: Any, options: Any, signature: Any, returns: Any
+) -> tuple[str, None] | None:
+    """Rows, readings and intervals are given, not made: how to make one is nobody's business."""
+    return ("", None) if what == "class" and dataclasses.is_dataclass(thing) else None
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Tell Sphinx of all that."""
+    app.add_directive("fields", Fields)
+    app.connect("autodoc-process-signature", _no_constructor)
+    return {"parallel_read_safe": True}
