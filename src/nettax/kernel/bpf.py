@@ -138,9 +138,10 @@ class Map:
 
     def _split(self, keys: Any, values: Any, count: int) -> Iterator[tuple[bytes, bytes]]:
         k, v = self.key_size, self.value_size
-        key_bytes, value_bytes = bytes(memoryview(keys)[: count * k]), memoryview(values)
+        all_keys, all_values = memoryview(keys)[: count * k], memoryview(values)[: count * v]
+        key_bytes, value_bytes = bytes(all_keys), bytes(all_values)  # quicker to cut than views
         for i in range(count):
-            yield key_bytes[i * k : i * k + k], bytes(value_bytes[i * v : i * v + v])
+            yield key_bytes[i * k : i * k + k], value_bytes[i * v : i * v + v]
 
     def insert(self, key: bytes) -> None:
         """Make an entry of zeroes, unless there is one."""

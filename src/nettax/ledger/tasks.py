@@ -16,7 +16,6 @@ from nettax.ledger.toll import Toll
 __all__ = ["Decoder", "TaskCharges", "TaskRows", "task_charges"]
 
 EXITED, FOLLOWED = 1, 2  # TASK_EXITED, TASK_FOLLOWED in bpf/ledger.h
-NO_WAIT = (0,) * LENGTH
 WAITING = ("wait_since", "wait_clock", "wait_cpu")
 
 
@@ -188,12 +187,12 @@ def task_charges(
         if before == account and not wait_cpu(account):
             continue
         later = charged(account)
-        values = later[:LENGTH]
-        if later[-1]:
-            values = _with_wait(later, cpus_now)
+        values = _with_wait(later, cpus_now) if later[-1] else later[:LENGTH]
         if before is not None:
             earlier = charged(before)
-            values = tuple(map(sub, values, _with_wait(earlier, cpus_then)))
+            if earlier[-1]:
+                earlier = _with_wait(earlier, cpus_then)
+            values = tuple(map(sub, values, earlier))  # as far as `values` goes
         if values[0] or values[WAIT]:  # on-CPU time, or waiting
             yield TaskCharges(decoder, key, account, Charges(values))
 
@@ -201,7 +200,7 @@ def task_charges(
 def _with_wait(charged: tuple[int, ...], cpus: Mapping[int, Any]) -> tuple[int, ...]:
     """Charges with the wait that is under way; the kernel books waits as they end."""
     values, (since, *clocks, wait_cpu) = charged[:LENGTH], charged[LENGTH:]
-    cpu = cpus.get(wait_cpu - 1) if wait_cpu else None
+    cpu = cpus.get(wait_cpu - 1)
     if cpu is None or cpu.now_ns <= since:
         return values
     displaced = (
