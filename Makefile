@@ -3,11 +3,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml hatch_build.py $(wildcard src/nettax/bpf/*.[ch] src/nettax/bpf/*/*.h src/nettax/native/*.[ch])
 
-.PHONY: help setup demo test test-full bench lint clean
+.PHONY: help setup demo test test-full bench lint dist clean
 help:
 	@echo "make demo       see who pays for the network on this machine (about 3 minutes)"
 	@echo "make test       linters, types and tests (under 10 minutes)"
 	@echo "make test-full  also kill storms, soaks and whole experiments"
+	@echo "make dist       wheels for x86-64 and arm64, and the sdist, in dist/"
 	@echo "make bench      what nettax costs beside perf, bpftrace and libbpf-tools"
 
 setup: $(VENV)/.installed
@@ -41,5 +42,10 @@ test-full: lint
 bench: setup
 	$(BIN)/python -m bench
 
+# The same commit gives the same bytes.
+dist: setup
+	@sh scripts/packages.sh dist
+	@PYTHON=$(BIN)/python sh scripts/dist.sh dist
+
 clean:
-	rm -rf $(VENV) dist src/nettax/bpf/*.o src/nettax/native/*.so
+	rm -rf $(VENV) dist build src/nettax/bpf/*.o src/nettax/native/*.so src/nettax/build.json

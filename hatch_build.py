@@ -26,10 +26,11 @@ BPF_ARCH = {"x86_64": "x86", "aarch64": "arm64"}
 OLDEST_GLIBC = 17  # 2.17, the first with aarch64; older ones have no Python 3.11
 
 
-def output(*command: str) -> str:
+def output(*command: str, cwd: Path | None = None) -> str:
     """Run a tool of the build; what it printed."""
     try:
-        return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        run = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=cwd)
+        return run.stdout
     except FileNotFoundError as error:
         raise SystemExit(
             f"nettax needs {command[0]} to build: apt install clang llvm libbpf-dev gcc"
@@ -48,7 +49,7 @@ class Toolchain:
         self.cc = os.environ.get("CC") or (f"{self.triple}-gcc" if cross else "cc")
         self.clang = os.environ.get("CLANG", "clang")
         # Neither a path nor a date of this machine gets into what is built.
-        self._anonymous = f"-ffile-prefix-map={root}/="
+        self._anonymous = f"-ffile-prefix-map={root}=."
 
     def bpf(self, source: Path, target: Path, *defines: str) -> None:
         """Compile one BPF C source to a CO-RE object with BTF and no DWARF."""
@@ -62,7 +63,8 @@ class Toolchain:
             self._anonymous,
             *defines,
             *(word for path in headers if Path(path).is_dir() for word in ("-idirafter", path)),
-            *("-c", str(self.root / source), "-o", str(target)),
+            *("-c", str(source), "-o", str(target)),
+            cwd=self.root,
         )
         strip = shutil.which("llvm-strip") or next(
             iter(sorted(Path("/usr/bin").glob("llvm-strip-*"))), None
@@ -76,8 +78,9 @@ class Toolchain:
             self.cc,
             *("-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared", "-pthread"),
             self._anonymous,
-            *(str(self.root / source) for source in sources),
+            *map(str, sources),
             *("-o", str(target)),
+            cwd=self.root,
         )
 
     def names(self) -> dict[str, str]:

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Install the system packages that building and testing need, where they are missing.
+# Install the system packages that building and testing need, where they are missing; `dist` also
+# what crosses to arm64, `clean` what makes clean systems to try a wheel in.
 # Debian 12/13 and Ubuntu 24.04; elsewhere it says what is needed.
 set -eu
 
@@ -19,6 +20,17 @@ need python3-venv python3 -c 'import ensurepip, venv'
 need iproute2 ip -V
 need openssl openssl version
 need linux-perf sh -c 'command -v perf'
+for purpose; do
+	case $purpose in
+	dist)
+		need gcc-aarch64-linux-gnu aarch64-linux-gnu-gcc --version
+		need libc6-dev-arm64-cross test -e /usr/aarch64-linux-gnu/include/stdio.h
+		;;
+	clean)
+		need mmdebstrap mmdebstrap --version
+		;;
+	esac
+done
 
 [ -n "$missing" ] || exit 0
 # Ubuntu ships perf in linux-tools.
