@@ -52,9 +52,11 @@ class Pace:
     window_s: float = 1.0
     rounds: int = 10
     calibrate: bool = True
+    quiet: bool = True
+    """Wait until nothing else runs on this host."""
 
 
-SHORT = Pace(seconds=1, window_s=0.4, rounds=2, calibrate=False)
+SHORT = Pace(seconds=1, window_s=0.4, rounds=2, calibrate=False, quiet=False)
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ class Stage:
         """The neighbour's packets, handled on this CPU."""
         self.steer(cpu)
         with self.bed.udp(PPS, cpu=self.sender_cpu, burst=BURST) as flow:
-            wait_for(flow.sent)
+            recorded.wait_for(flow.sent)
             self.flow = flow
             try:
                 yield
@@ -114,42 +116,22 @@ class Stage:
     def log_lines(self, seconds: int) -> str:
         """What the service itself says of the next seconds."""
         already = len(self.log.read_text().splitlines())
-        wait_for(lambda: len(self.log.read_text().splitlines()) >= already + 1 + seconds)
+        recorded.wait_for(lambda: len(self.log.read_text().splitlines()) >= already + 1 + seconds)
         return f"# tail -n {seconds} signer.log\n" + "".join(
             self.log.read_text().splitlines(keepends=True)[-seconds:]
         )
 
 
-def wait_for(condition: Callable[[], object]) -> None:
-    """Until it holds.
-
-    :raises TimeoutError: not within 20 s.
-    """
-    deadline = time.monotonic() + 20
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError("the tutorial's stage did not get ready within 20 s")
-        time.sleep(0.005)
-
-
-def nettax(*words: object) -> str:
-    """Run this very nettax, shown as one types it."""
-    arguments = list(map(str, words))
-    return recorded.command(
-        [sys.executable, "-m", "nettax", *arguments], " ".join(("nettax", *arguments))
-    )
-
-
 def story(stage: Stage, pace: Pace) -> Iterator[tuple[str, str]]:
     """The steps, in order: names of the page's blocks, and what the commands print."""
     pid, seconds = stage.service.pid, pace.seconds
-    wait_for(stage.jobs)
+    recorded.wait_for(stage.jobs)
     yield "before", stage.log_lines(seconds)
     with stage.traffic(stage.cpu):
         yield "log", stage.log_lines(seconds)
         top = f"top -b -d {seconds} -n 2 -p {pid} | tail -n 2"
         yield "top", recorded.command(["sh", "-c", top], top)
-        yield "stat", nettax("stat", "-d", seconds, "-n", 4)
+        yield "stat", recorded.nettax("stat", "-d", seconds, "-n", 4)
         pipe = f"nettax stat -p {pid} -d {seconds} --json | python3 triggers.py"
         yield "triggers", _triggers(pid, seconds, pipe)
         enter = f"ip netns exec {stage.bed.receiver}"
@@ -157,14 +139,14 @@ def story(stage: Stage, pace: Pace) -> Iterator[tuple[str, str]]:
         yield "mask", recorded.command(look.split())
         os.kill(pid, signal.SIGSTOP)
         try:
-            canary = nettax("canary", "-C", stage.cpu, "-d", seconds)
+            canary = recorded.nettax("canary", "-C", stage.cpu, "-d", seconds)
             yield "canary", f"# kill -STOP {pid}\n{canary}# kill -CONT {pid}"
         finally:
             os.kill(pid, signal.SIGCONT)
         mask = cpus.format_mask([stage.sender_cpu])
         fix = f"{enter} sh -c 'echo {mask} > /sys/class/net/{DEVICE}/{MASK_FILE}'"
         yield "fix", recorded.command(["sh", "-c", fix], fix)
-        yield "after", nettax("stat", "-d", seconds, "-n", 4)
+        yield "after", recorded.nettax("stat", "-d", seconds, "-n", 4)
 
 
 def _triggers(pid: int, seconds: int, shown: str) -> str:
@@ -233,12 +215,16 @@ def measure(stage: Stage, pace: Pace, seed: int | None = None) -> Gain:
 def run(pace: Pace) -> tuple[dict[str, str], Gain]:
     """All of it; what the commands printed, by the names of the page's blocks."""
     outputs = {}
+    if pace.quiet:
+        recorded.wait_for_quiet()
     if pace.calibrate:
-        outputs["calibrate"] = nettax("canary", "--calibrate")
+        outputs["calibrate"] = recorded.nettax("canary", "--calibrate")
     with tempfile.TemporaryDirectory() as directory, Host() as host, Testbed(host) as bed:
         stage = Stage(host, bed, Path(directory))
         for name, output in story(stage, pace):
             outputs[name] = output
+        if pace.quiet:
+            recorded.wait_for_quiet(stage.sender_cpu)
         gain = measure(stage, pace)
     outputs["gain"] = f"# python3 docs/tutorial/why_slow.py | tail -n 6\n{gain.text(pace.window_s)}"
     return outputs, gain
