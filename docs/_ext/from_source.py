@@ -1,12 +1,13 @@
-"""Directives that write what the program says of itself, so that nothing is written twice.
+"""What the program says of itself, so that nothing is written twice.
 
-`fields`: the columns of a table, from nettax.report.fields. `verb`: the reference of a command,
-from the click command that `--help` and the man page come from.
+`fields`: the columns of a table, from nettax.report.fields. Pages under verbs/: the manual, from
+what `--help` and the man pages come from.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any
 
 from docutils import nodes
@@ -36,6 +37,16 @@ class Fields(SphinxDirective):
         return [nodes.paragraph("", "", *caption), body] if titled else [body]
 
 
+def _manual(app: Sphinx, document: str, source: list[str]) -> None:
+    """Put the manual's text in the place of a page's; its subtitle is a sentence here."""
+    directory, _, name = document.rpartition("/")
+    if directory != "verbs" or name == "index":
+        return
+    from nettax.cli.manual import page
+
+    source[0] = re.sub(r"^-+\n(.+)\n-+$", r"*\1*", page(name), count=1, flags=re.MULTILINE)
+
+
 def _no_constructor(
     app: Sphinx, what: str, name: str, thing: Any, options: Any, signature: Any, returns: Any
 ) -> tuple[str, None] | None:
@@ -46,5 +57,6 @@ def _no_constructor(
 def setup(app: Sphinx) -> dict[str, Any]:
     """Tell Sphinx of all that."""
     app.add_directive("fields", Fields)
+    app.connect("source-read", _manual)
     app.connect("autodoc-process-signature", _no_constructor)
     return {"parallel_read_safe": True}

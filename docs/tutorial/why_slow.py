@@ -51,12 +51,11 @@ class Pace:
     seconds: int = 3
     window_s: float = 1.0
     rounds: int = 10
-    calibrate: bool = True
     quiet: bool = True
     """Wait until nothing else runs on this host."""
 
 
-SHORT = Pace(seconds=1, window_s=0.4, rounds=2, calibrate=False, quiet=False)
+SHORT = Pace(seconds=1, window_s=0.3, rounds=2, quiet=False)
 
 
 @dataclass(frozen=True)
@@ -77,11 +76,10 @@ class Stage:
         self._counter = directory / "counter"
         self._counter.write_bytes(bytes(8))
         self.log = directory / "signer.log"
-        self.service: Popen[bytes] = host.spawn(
-            [sys.executable, HERE / "service.py", self._counter],
-            cpus=[self.cpu],
-            stdout=self.log.open("wb"),
-        )
+        with self.log.open("wb") as log:
+            self.service: Popen[bytes] = host.spawn(
+                [sys.executable, HERE / "service.py", self._counter], cpus=[self.cpu], stdout=log
+            )
 
     def jobs(self) -> int:
         """How many the service has done."""
@@ -217,8 +215,6 @@ def run(pace: Pace) -> tuple[dict[str, str], Gain]:
     outputs = {}
     if pace.quiet:
         recorded.wait_for_quiet()
-    if pace.calibrate:
-        outputs["calibrate"] = recorded.nettax("canary", "--calibrate")
     with tempfile.TemporaryDirectory() as directory, Host() as host, Testbed(host) as bed:
         stage = Stage(host, bed, Path(directory))
         for name, output in story(stage, pace):
