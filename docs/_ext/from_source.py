@@ -98,6 +98,13 @@ def _manual(app: Sphinx, document: str, source: list[str]) -> None:
     source[0] = re.sub(r"^-+\n(.+)\n-+$", r"*\1*", page(name), count=1, flags=re.MULTILINE)
 
 
+def _dashes(app: Sphinx, tree: nodes.document) -> None:
+    """Sphinx leaves the dash before what a parameter means to the smart quotes, which are off."""
+    for text in list(tree.findall(nodes.Text)):
+        if text == " -- ":
+            text.parent.replace(text, nodes.Text(" – "))
+
+
 def _no_constructor(
     app: Sphinx, what: str, name: str, thing: Any, options: Any, signature: Any, returns: Any
 ) -> tuple[str, None] | None:
@@ -110,5 +117,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("fields", Fields)
     app.add_directive("metrics", Metrics)
     app.connect("source-read", _manual)
+    app.connect("doctree-read", _dashes)
     app.connect("autodoc-process-signature", _no_constructor)
     return {"parallel_read_safe": True}
