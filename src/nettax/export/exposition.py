@@ -10,8 +10,8 @@ https://github.com/prometheus/OpenMetrics/blob/main/specification/OpenMetrics.md
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 __all__ = ["OPENMETRICS", "PLAIN", "Exposition", "Family", "Sample", "wants_openmetrics"]
@@ -54,26 +54,40 @@ class Exposition:
     """
 
     def __init__(self) -> None:
-        self._last: dict[str, float] = {}
+        self._last: dict[tuple[str, Labels], float] = {}
+
+    def grown(self, families: Iterable[Family]) -> Iterator[Family]:
+        """The families, with no counter below where it was the last time.
+
+        To be used up before the next call.
+        """
+        last, now = self._last, {}
+        for family in families:
+            if family.type in ("counter", "histogram"):
+                samples = []
+                for suffix, labels, value in family.samples:
+                    key = family.name + suffix, labels
+                    before = last.get(key, value)
+                    now[key] = value = before if before > value else value
+                    samples.append((suffix, labels, value))
+                family = replace(family, samples=samples)
+            yield family
+        self._last = now
 
     def render(self, families: Iterable[Family]) -> tuple[bytes, bytes]:
         """The families in Prometheus' format and in OpenMetrics'."""
         plain: list[str] = []
         openmetrics: list[str] = []
-        last, now = self._last, {}
-        for family in families:
-            lines = []
-            only_grows = family.type in ("counter", "histogram")
-            for suffix, labels, value in family.samples:
-                series = _series(family.name + suffix, labels)
-                if only_grows:
-                    before = last.get(series, value)
-                    now[series] = value = before if before > value else value
-                lines.append(f"{series} {value}\n")
-            samples = "".join(lines)
+        for family in self.grown(families):
+            name = family.name
+            samples = "".join(
+                [
+                    f"{_series(name + suffix, labels)} {value}\n"
+                    for suffix, labels, value in family.samples
+                ]
+            )
             plain += _plain_head(family), samples
             openmetrics += _openmetrics_head(family), samples
-        self._last = now
         return "".join(plain).encode(), ("".join(openmetrics) + "# EOF\n").encode()
 
 

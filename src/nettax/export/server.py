@@ -14,6 +14,7 @@ import ssl
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from http import HTTPStatus
 from typing import Protocol
 
@@ -97,7 +98,12 @@ class Server:
                 self._evict()
             task = loop.create_task(self._connection(accepted))
             self._connections[task] = None
-            task.add_done_callback(lambda task: self._connections.pop(task, None))
+            task.add_done_callback(partial(self._forget, accepted))
+
+    def _forget(self, accepted: socket.socket, task: asyncio.Task[None]) -> None:
+        # Closed here, not by the task: one that is cancelled before it begins runs no line.
+        accepted.close()
+        self._connections.pop(task, None)
 
     def _evict(self) -> None:
         if self._connections:
@@ -128,7 +134,6 @@ class Server:
         finally:
             if isinstance(transport, asyncio.WriteTransport):
                 transport.abort()
-            accepted.close()
 
     async def _exchange(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, patience: float
