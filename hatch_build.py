@@ -134,9 +134,19 @@ def man_page(name: str, text: str, version: str) -> str:
     return re.sub(r"^\.SH (.*)\n(\.sp\n)?", lambda h: f".SH {h[1].upper()}\n", roff, flags=re.M)
 
 
-def shared_files(root: Path, version: str) -> dict[str, str]:
-    """What goes to share/ beside Python's: man pages and completions, made by nettax's own code."""
-    sys.path.insert(0, str(root / "src"))
+def verbs() -> dict[str, Any]:
+    """What every verb takes, for completion."""
+    import click
+
+    from nettax.cli import VERBS, cli
+    from nettax.cli.completion import described
+
+    context = click.Context(cli)
+    return {v: described(command) for v in VERBS if (command := cli.get_command(context, v))}
+
+
+def shared_files(version: str) -> dict[str, str]:
+    """What goes to share/ beside Python's: man pages and completions."""
     from click.shell_completion import ShellComplete, get_completion_class
 
     from nettax.cli import cli, manual
@@ -177,7 +187,9 @@ class BuildHook(BuildHookInterface):  # type: ignore[misc]
             else:
                 self._include(build_data, path, relative.relative_to("src"))
         if not editable:
-            self._share(build_data, root)
+            sys.path.insert(0, str(root / "src"))  # what follows is said by nettax itself
+            self._completion(build_data)
+            self._share(build_data)
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         shutil.rmtree(self.scratch)
@@ -200,8 +212,13 @@ class BuildHook(BuildHookInterface):  # type: ignore[misc]
         tools.native([native / p.name for p in sorted((root / native).glob("*.c"))], made[-1])
         return made
 
-    def _share(self, build_data: dict[str, Any], root: Path) -> None:
-        for name, text in shared_files(root, self.metadata.version).items():
+    def _completion(self, build_data: dict[str, Any]) -> None:
+        path = self.scratch / "completion.json"
+        path.write_text(json.dumps(verbs()))
+        self._include(build_data, path, Path("nettax/cli/completion.json"))
+
+    def _share(self, build_data: dict[str, Any]) -> None:
+        for name, text in shared_files(self.metadata.version).items():
             path = self.scratch / "share" / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
