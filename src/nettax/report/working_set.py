@@ -95,8 +95,8 @@ def observation_text(seen: Observation, idle: Speed | None) -> str:
                     ["  slower in the time it had", *_cells(parts["slower"])],
                 ],
             )
-            + "\n\nslower is indirect cost (what interrupts left cold) and what other CPUs do to "
-            "the\ncaches and the memory that it shares with them: --load parts the two."
+            + "\n\nslower: indirect cost (what interrupts left cold), and what other CPUs do to\n"
+            "the caches and the memory that it shares with them. --load parts the two."
         )
     return "\n\n".join(lines)
 
@@ -140,7 +140,7 @@ def experiment_text(result: Experiment) -> str:
             size_text(each.size),
             *(_percent(each.measures[name]) for name in ("loss", "direct")),
             *(_with_interval(each.measures[name]) for name in ("shared", "indirect")),
-            _microseconds(each.measures["indirect_ns_per_interrupt"]),
+            f"{each.measures['indirect_ns_per_interrupt'].median / 1e3:.1f}",
         ]
         for each in result.sizes
     ]
@@ -161,10 +161,10 @@ def experiment_text(result: Experiment) -> str:
         (
             head,
             table(["size", "lost", "direct", "shared", "indirect", "µs/irq"], rows),
-            "direct: time taken, by its own clock. shared: slower because of the other CPU, which "
-            "in\nthe control does all the network's work. indirect: slower still when that is done "
-            "here.\n(1 − lost) = (1 − direct) (1 − shared) (1 − indirect) in each round; µs/irq: "
-            "indirect.",
+            "direct: time taken, by its own clock. shared: slower because of the other CPU,\n"
+            "which in the control does all the network's work. indirect: slower still when\n"
+            "that is done here. In each round,\n"
+            "(1 − lost) = (1 − direct) (1 − shared) (1 − indirect). µs/irq: of indirect.",
             table(
                 [
                     *("size", "ns/turn", "ledger", "direct−ledger"),
@@ -172,8 +172,8 @@ def experiment_text(result: Experiment) -> str:
                 ],
                 witness,
             ),
-            f"ledger: stolen + waited + toll{'' if result.toll else ' (not calibrated: none)'}; "
-            "control: time taken there, and packets.",
+            f"ledger: stolen + waited + toll{'' if result.toll else ' (none: not calibrated)'}.\n"
+            "control: time taken there, and the packets.",
             "\n".join(_sentence(each) for each in result.sizes),
         )
     )
@@ -204,9 +204,4 @@ def _cells(estimate: Estimate) -> list[str]:
 
 def _with_interval(estimate: Estimate) -> str:
     middle, low, high = (100 * x for x in (estimate.median, estimate.low, estimate.high))
-    return f"{middle:+.1f} [{low:+.1f}, {high:+.1f}]"
-
-
-def _microseconds(estimate: Estimate) -> str:
-    middle, low, high = (x / 1e3 for x in (estimate.median, estimate.low, estimate.high))
     return f"{middle:+.1f} [{low:+.1f}, {high:+.1f}]"
