@@ -51,7 +51,7 @@ class Pace:
     seconds: int = 2
     window_s: float = 0.7
     rounds: int = 10
-    most_waiting: float = 0.05
+    most_waiting: float = 0.08
     """Stop when the service waited for more of the time: somebody else's work is another story."""
 
 
