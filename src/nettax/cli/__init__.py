@@ -27,6 +27,16 @@ VERBS = {
 }
 
 
+EXAMPLES = """
+\b
+Examples:
+  nettax doctor              what can be measured here
+  nettax stat -d 10          who paid for the network in ten seconds
+  nettax stat -- make -j4    what a command was billed, and what it got
+  nettax top                 the same, live
+"""
+
+
 class Verbs(click.Group):
     """A group whose commands are modules of this package."""
 
@@ -92,6 +102,7 @@ def _version(context: click.Context, option: click.Parameter, asked: bool) -> No
 
 @click.group(
     cls=Verbs,
+    epilog=EXAMPLES,
     context_settings={"help_option_names": ["-h", "--help"]},
     invoke_without_command=True,
 )

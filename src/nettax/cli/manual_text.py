@@ -46,7 +46,10 @@ COMMON = Page(
     files=(_STATE, _JOURNAL),
     see_also=("top(1)", "perf(1)", "bpftool(8)", "ip-netns(8)", "proc(5)", "capabilities(7)"),
     notes="Root is not needed where CAP_BPF and CAP_PERFMON are. Linux 5.17 or later with BTF, "
-    "and libbpf.so.1.",
+    "and libbpf.so.1.\n\n"
+    "Completion is installed for bash, zsh and fish, below share/ where nettax was installed to. "
+    "Where the shell does not look there, as after pipx: "
+    '``eval "$(_NETTAX_COMPLETE=bash_source nettax)"``, or zsh\\_source, fish\\_source.',
 )
 
 PAGES = {
