@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.core import Metric
-from prometheus_client.openmetrics import parser as openmetrics_parser
+from prometheus_client.openmetrics import parser
 from prometheus_client.parser import text_string_to_metric_families as plain
 
 from nettax.export.exposition import Exposition, Family, Sample, wants_openmetrics
@@ -35,7 +36,8 @@ GAUGE = Family("nettax_residual_seconds", "gauge", "Signed.", [("", (("cpu", "0"
 
 
 def openmetrics(text: str) -> list[Metric]:
-    return list(openmetrics_parser.text_string_to_metric_families(text))  # type: ignore[no-untyped-call]
+    parse: Any = parser.text_string_to_metric_families
+    return list(parse(text))
 
 
 def samples(metrics: Iterable[Metric]) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:

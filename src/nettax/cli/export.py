@@ -17,7 +17,7 @@ from nettax.errors import NettaxError, UsageError
 from nettax.export.exporter import Exporter
 from nettax.export.guard import Gate
 from nettax.export.notify import notify
-from nettax.export.privileges import drop
+from nettax.export.privileges import account, drop
 from nettax.export.server import BACKLOG, Server
 from nettax.export.snapshot import Source
 from nettax.export.webconfig import WebConfig
@@ -89,6 +89,7 @@ def command(
     """
     config = read_webconfig(web_config) if web_config else WebConfig()
     gate = Gate(config, _say)
+    who = account(user) if user else None
     chosen = None if cpu is None else cpu_lists.select(cpu)
     with ExitStack() as stack:
         sockets = [stack.enter_context(_listening(address)) for address in addresses]
@@ -103,7 +104,7 @@ def command(
             )
         )
         source = Source(ledger, max_groups, tasks)
-        standing = drop(user, source.snapshot)
+        standing = drop(who, source.snapshot)
         for each in sockets:
             _warn(each, config)
         refused: Counter[str] = Counter()
@@ -111,17 +112,18 @@ def command(
         server = Server(sockets, exporter.answer, gate, refused)
         urls = " and ".join(_url(each, config) for each in sockets)
         held = ", ".join(standing.capabilities) or "none"
-        _say(f"metrics at {urls}; running as uid {standing.uid}, capabilities: {held}")
-        asyncio.run(_serve(server, ledger if tasks else None))
+        ready = f"metrics at {urls}; running as uid {standing.uid}, capabilities: {held}"
+        asyncio.run(_serve(server, ledger if tasks else None, ready))
 
 
-async def _serve(server: Server, reaped: Ledger | None) -> None:
-    """Answer until a signal comes."""
+async def _serve(server: Server, reaped: Ledger | None, ready: str) -> None:
+    """Say that it is ready, and answer until a signal comes."""
     serving = asyncio.create_task(server.serve())
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, serving.cancel)
     reaping = loop.create_task(_reap(reaped)) if reaped else None
+    _say(ready)
     notify("READY=1")
     try:
         with suppress(asyncio.CancelledError):
