@@ -272,15 +272,16 @@ def chosen(columns: Sequence[Column], width: int) -> list[tuple[Column, int]]:
 
     The first is always among them, if only in part.
     """
-    kept, left = [columns[0]], width - columns[0].width
+    first = min(columns[0].width, max(width // 2, 1))
+    kept, left = [columns[0]], width - first
     for column in sorted(columns[1:], key=lambda column: column.rank):
         if column.width + GAP > left:
             break
         kept.append(column)
         left -= column.width + GAP
-    widths = {column.name: min(column.width, width) for column in kept}
+    widths = {column.name: column.width for column in kept} | {columns[0].name: first}
     for column in kept:
-        more = min(column.stretch, max(left, 0))
+        more = min(column.width + column.stretch - widths[column.name], left)
         widths[column.name] += more
         left -= more
     return [(column, widths[column.name]) for column in columns if column.name in widths]

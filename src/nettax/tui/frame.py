@@ -108,7 +108,7 @@ def _surroundings(
         (_status(model), []) if "status" in kept else None,
     ]
     below = [
-        (footer(now), []) if now and "footer" in kept else None,
+        (footer(now, width), []) if now and "footer" in kept else None,
         _prompt(model) if "keys" in kept else None,
     ]
     return [line for line in above if line], [line for line in below if line]
@@ -168,8 +168,8 @@ def _status(model: Model) -> Line:
     return tuple(spans)
 
 
-def footer(now: Moment) -> Line:
-    """What could not be accounted for, and what the measurement cost."""
+def footer(now: Moment, width: int) -> Line:
+    """What could not be accounted for, and what the measurement cost; all of it at any width."""
     total, events = now.total, now.interval.events
     wall = total.wall_ns or 1
     own = now.interval.own_cost.cpu_ns / (now.wall_ns or 1)
@@ -181,9 +181,13 @@ def footer(now: Moment) -> Line:
         ("unkept", f"{100 * events.unkept_ns / wall:.1f}%", events.unkept_ns > 0),
         ("nettax", f"{100 * own:.1f}%", False),
     )
-    spans = []
-    for i, (name, value, bad) in enumerate(figures):
-        spans += [Span("  " * (i > 0) + name + " ", "dim"), Span(value, "hot" if bad else "")]
+    for gap, letters in (("  ", 9), (" ", 9), (" ", 3)):
+        spans = []
+        for i, (name, value, bad) in enumerate(figures):
+            spans.append(Span(gap * (i > 0) + name[:letters] + " ", "dim"))
+            spans.append(Span(value, "hot" if bad else ""))
+        if sum(len(span.text) for span in spans) <= width:
+            break
     return tuple(spans)
 
 

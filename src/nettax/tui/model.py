@@ -152,8 +152,8 @@ class Model:
 
     def go(self, view: str) -> None:
         """Show a view from its top, all of it."""
-        self.view, self.scope, self.task, self.help = view, None, None, False
-        self.history.watched = None
+        self.view, self.scope, self.help = view, None, False
+        self._leave_task()
         self._home()
 
     def go_beside(self, step: int) -> None:
@@ -230,7 +230,7 @@ class Model:
         if self.help:
             self.help, self.top = False, 0
         elif self.task:
-            self.task = self.task_row = self.history.watched = None
+            self._leave_task()
         elif self.scope:
             scope = self.scope
             self.go(scope.view)
@@ -246,8 +246,11 @@ class Model:
     def begin_typing(self) -> None:
         """Ask for a filter; the rows follow as it is typed."""
         self.help = False
-        self.task = self.task_row = self.history.watched = None
+        self._leave_task()
         self.typing = self.pattern
+
+    def _leave_task(self) -> None:
+        self.task = self.task_row = self.history.watched = None
 
     def toggle_help(self) -> None:
         """Show the help, or leave it."""
