@@ -194,8 +194,8 @@ def _check_modes(
         if given and not there:
             raise UsageError(f"{option} does nothing without {needed}: add it")
     for option, (given, without) in useless.items():
-        if given and (there := [name for name in without if others[name]]):
-            raise UsageError(f"{option} does nothing with {there[0]}: leave it out")
+        if given and (clash := [name for name in without if others[name]]):
+            raise UsageError(f"{option} does nothing with {clash[0]}: leave it out")
 
 
 def _calibrate(cpu: int, as_json: bool) -> None:
