@@ -20,8 +20,8 @@ __all__ = ["blocks", "command", "nettax", "wait_for", "wait_for_quiet", "write"]
 
 _BLOCK = re.compile(r"(<!-- recorded: ([\w-]+) -->\n```console\n)(.*?)(```\n)", re.DOTALL)
 _COMMAND_S = 180.0
-_QUIET = 0.08  # of a CPU's time
-_PATIENCE_S = 60.0
+_QUIET = 0.15  # of a CPU's time
+_PATIENCE_S = 30.0
 
 
 def blocks(page: Path) -> dict[str, str]:
@@ -71,7 +71,7 @@ def wait_for(condition: Callable[[], object], limit_s: float = 20.0) -> None:
 def wait_for_quiet(cpu: int | None = None) -> None:
     """Until this CPU, or all of them, do nearly nothing: somebody else's work is another story.
 
-    :raises TimeoutError: they do not for a minute.
+    :raises TimeoutError: they do not for half a minute.
     """
     wait_for(lambda: _busy_share(cpu) < _QUIET, _PATIENCE_S)
 

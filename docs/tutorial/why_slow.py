@@ -29,6 +29,7 @@ import recorded  # noqa: E402  (found by the line above)
 
 from nettax.experiment.estimate import Estimate, median, paired_ratio  # noqa: E402
 from nettax.experiment.schedule import Run, Schedule, interleave  # noqa: E402
+from nettax.experiment.watch import off  # noqa: E402
 from nettax.host import Host  # noqa: E402
 from nettax.kernel import cpus, proc_pid  # noqa: E402
 from nettax.lab import Testbed, UdpFlow  # noqa: E402
@@ -229,7 +230,12 @@ def measure(stage: Stage, pace: Pace, seed: int | None = None) -> Gain:
 def run(pace: Pace) -> tuple[dict[str, str], Gain]:
     """All of it; what the commands printed, by the names of the page's blocks."""
     outputs = {}
-    with tempfile.TemporaryDirectory() as directory, Host() as host, Testbed(host) as bed:
+    with (
+        off(cpus.online()[-1]),  # this script, and the commands that it runs
+        tempfile.TemporaryDirectory() as directory,
+        Host() as host,
+        Testbed(host) as bed,
+    ):
         stage = Stage(host, bed, Path(directory))
         for name, output in story(stage, pace):
             outputs[name] = output
