@@ -65,6 +65,15 @@ def openssl() -> Iterator[tuple[str, str]]:
         yield "openssl", recorded.nettax(*words)
 
 
+def working_set() -> Iterator[tuple[str, str]]:
+    yield "working-set", recorded.nettax("canary", "--working-set", "0,256M", "--load", "-r", 8)
+
+
+def watch() -> Iterator[tuple[str, str]]:
+    with flow(50_000):
+        yield "watch", recorded.nettax("canary", "--watch", "-C", VICTIM, "-d", 4)
+
+
 def demo() -> Iterator[tuple[str, str]]:
     yield "demo", recorded.nettax("demo")
 
@@ -78,6 +87,8 @@ SCENES: tuple[Callable[[], Iterator[tuple[str, str]]], ...] = (
     interrupted,
     displaced,
     openssl,
+    working_set,
+    watch,
     demo,
     doctor,
 )
