@@ -15,11 +15,15 @@ from contextlib import contextmanager
 
 import pytest
 
+from nettax.canary import Canary
 from nettax.canary.paced import BURST_NS, Paced, PacedInterval
 from nettax.errors import UsageError
+from nettax.experiment.demo import FLOWS
 from nettax.experiment.score import Score
-from nettax.host import spawn
+from nettax.experiment.traffic import settle
+from nettax.host import Host, spawn
 from nettax.kernel import proc_pid
+from nettax.lab import Testbed
 
 CPUS = sorted(os.sched_getaffinity(0))
 CPU = CPUS[-1]
@@ -167,3 +171,24 @@ def test_the_canary_dies_with_a_watch_that_is_killed() -> None:
     with verb() as (process, pidfd):
         process.kill()
         assert ends(pidfd)
+
+
+@pytest.mark.needs_root
+@pytest.mark.full
+@pytest.mark.parametrize("flow", ["light", "heavy"])
+def test_bursts_find_what_one_that_runs_all_the_time_finds(host: Host, flow: str) -> None:
+    """Beside it on the same CPU, at 10 %: both are interrupted alike."""
+    apart = []
+    with Testbed(host, steer=CPU) as bed, Canary(CPU, "gap") as full, Paced([CPU], 0.1) as paced:
+        for _ in range(10):
+            with bed.udp(cpu=CPUS[0], **FLOWS[flow]) as packets:
+                settle(packets)
+                start = full.read()
+                bursts, _ = watch(paced, 1.0)
+                whole = full.read() - start
+            assert bursts.taken is not None
+            # Its gaps but for the waits, in which the other had the CPU, or somebody else.
+            interrupted = (whole.gap_ns - whole.run_delay_ns) / (whole.wall_ns - whole.run_delay_ns)
+            apart.append(bursts.taken - interrupted)
+            print(f"{flow}: all the time {interrupted:.3f}, in bursts {bursts.taken:.3f}")
+    assert abs(statistics.median(apart)) < 0.05

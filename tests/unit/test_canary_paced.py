@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import statistics
 from dataclasses import replace
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from nettax.canary.paced import BURST_NS, Paced, PacedInterval, PacedReading
 from nettax.errors import UsageError
 from nettax.experiment.score import SURE, Line
+from nettax.report.fields import TABLES
 from nettax.report.score import document, lines_text, total_text
 
 START = PacedReading(
@@ -98,6 +100,12 @@ def test_lines_stand_in_columns_of_80() -> None:
     # Each heading ends where its column does, and a line printed later stands below it.
     assert text[0].index("ledger %") + len("ledger %") == text[1].index("·") + 1
     assert lines_text([few], None, header=False).splitlines()[0][8:] == text[1][8:]
+
+
+def test_every_column_has_its_meaning() -> None:
+    head = lines_text([line([0.1, 0.2])], None, header=True).splitlines()[0]
+    columns = re.split(r" {1,}(?!%|µs)", head)
+    assert [*columns, "!"] == [field.name for field in TABLES["canary-watch"].fields]
 
 
 def test_the_total_tells_what_it_cost() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import click
@@ -16,6 +17,7 @@ from nettax.errors import UsageError
 from nettax.experiment.environment import Environment
 from nettax.experiment.estimate import median
 from nettax.experiment.working_set import Experiment, Round, SizeResult
+from nettax.report.fields import TABLES
 from nettax.report.working_set import experiment_document, experiment_text, size_text
 
 SHARES = st.floats(0, 0.99)
@@ -140,6 +142,13 @@ def test_the_text_fits_whatever_the_figures() -> None:
     wide_size = replace(result(1000 << 20, 0), measures=measures)
     text = experiment_text(replace(EXPERIMENT, sizes=(wide_size,)))
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_every_column_has_its_meaning() -> None:
+    heads = [block.splitlines()[0] for block in experiment_text(EXPERIMENT).split("\n\n")]
+    columns = [re.split(r" {1,}(?!%|pkt)", head) for head in heads if head.startswith("size ")]
+    told = [column for head in columns for column in head if column]
+    assert list(dict.fromkeys(told)) == [field.name for field in TABLES["working-set"].fields]
 
 
 def test_the_document_has_every_round() -> None:

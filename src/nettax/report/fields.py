@@ -108,6 +108,36 @@ _CALIBRATION = (
     Field("interval", "of the median, at 95 % or as near as the windows allow"),
 )
 
+_WORKING_SET = (
+    Field("size", "of the memory that it reads; 0 computes instead"),
+    Field("lost", "of its undisturbed speed, in all"),
+    Field("direct", "time taken from it, by its own clock"),
+    Field("shared", "slower because of the other CPU: in the control, which does all the work"),
+    Field("indirect", "slower still when the network's work is done on its CPU: cold caches"),
+    Field("µs/irq", "the indirect cost of one interrupt, in its own time"),
+    Field("ns/turn", "how long a turn of 16 reads takes when the host is idle"),
+    Field("ledger", "stolen + waited + toll, which is what direct ought to be"),
+    Field("direct−ledger", "how far the two methods are apart, in points"),
+    Field("irq/s", "hard IRQs on its CPU"),
+    Field("pkt/s", "packets sent to its CPU"),
+    Field("control %", "time taken from it in the control, which ought to be none"),
+    Field("control pkt/s", "packets sent in the control, which ought to be as many"),
+)
+
+_WATCH = (
+    Field("time", "of day; all: since the start"),
+    Field("CPU", "where this canary is"),
+    Field("taken %", "share of the bursts' time in gaps"),
+    Field("±", "its error at 95 %, from how the bursts differ"),
+    Field("ledger %", "what the ledger booked for the same task: stolen, and the toll"),
+    Field("apart", "taken − ledger, in points: the hypervisor, and waits within a burst"),
+    Field("lost %", "taken, beyond what --idle found when this CPU was quiet"),
+    Field("late µs", "from when a burst was due to its first turn: timer, wake-up, waiting"),
+    Field("bursts", "how many there were, of 1 ms each"),
+    Field("cost %", "what the canary had of its CPU"),
+    Field("!", "surely above --alert: its whole interval is"),
+)
+
 _OPENSSL = (
     Field("bytes", "block size"),
     Field("operations", "how many were done, in so many s"),
@@ -153,6 +183,10 @@ TABLES = {
     "histogram": Table("Histograms", "run time, log2", _HISTOGRAM),
     "canary": Table("Canary", "% of wall time", _CANARY),
     "calibration": Table("Calibration", "µs", _CALIBRATION),
+    "working-set": Table(
+        "Working set", "% of its undisturbed speed: median of the rounds [interval]", _WORKING_SET
+    ),
+    "canary-watch": Table("Watch", "% of the bursts' time", _WATCH),
     "openssl": Table("openssl speed", "operations", _OPENSSL),
     "demo": Table("Conditions", "% of wall time: median of the runs [interval]", _DEMO),
     "flow": Table("Flows", "median of the runs", _FLOW),
@@ -163,7 +197,7 @@ TABLES = {
 VERB_TABLES = {
     "stat": ("tasks", "cpus", "work", "histogram", "doubt"),
     "top": ("tasks", "cpus", "work", "doubt"),
-    "canary": ("canary", "calibration", "openssl"),
+    "canary": ("canary", "calibration", "openssl", "working-set", "canary-watch"),
     "demo": ("demo", "flow"),
     "doctor": ("probes",),
 }

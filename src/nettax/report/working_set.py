@@ -150,9 +150,9 @@ def experiment_text(result: Experiment) -> str:
             f"{each.turn_ns.median:.0f}",
             _percent(each.measures["ledger"]),
             _with_interval(each.measures["apart"]),
-            _percent(each.measures["control_direct"]),
             count(each.measures["interrupts_per_s"].median),
             count(each.measures["packets_per_s"].median),
+            _percent(each.measures["control_direct"]),
             count(each.measures["control_packets_per_s"].median),
         ]
         for each in result.sizes
@@ -167,13 +167,13 @@ def experiment_text(result: Experiment) -> str:
             "(1 − lost) = (1 − direct) (1 − shared) (1 − indirect). µs/irq: of indirect.",
             table(
                 [
-                    *("size", "ns/turn", "ledger", "direct−ledger"),
-                    *("control", "irq/s", "pkt/s", "control"),
+                    *("size", "ns/turn", "ledger", "direct−ledger", "irq/s", "pkt/s"),
+                    *("control %", "control pkt/s"),
                 ],
                 witness,
             ),
-            f"ledger: stolen + waited + toll{'' if result.toll else ' (none: not calibrated)'}.\n"
-            "control: time taken there, and the packets.",
+            f"ledger: stolen + waited + toll{'' if result.toll else ' (none: not calibrated)'}; "
+            "control: time taken\nthere, and packets.",
             "\n".join(_sentence(each) for each in result.sizes),
         )
     )
