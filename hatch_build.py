@@ -159,7 +159,9 @@ def shared_files(version: str) -> dict[str, str]:
     }.items():
         kind = get_completion_class(shell) or ShellComplete
         # Not the class's own source(), which asks the bash of the machine that builds.
-        files[path] = ShellComplete.source(kind(cli, {}, "nettax", "_NETTAX_COMPLETE"))
+        text = ShellComplete.source(kind(cli, {}, "nettax", "_NETTAX_COMPLETE"))
+        # click's script for fish cuts values and their meanings at any comma, not the first.
+        files[path] = text.replace('string split ","', 'string split --max 1 ","')
     return files
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import platform
 import sys
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,19 +12,21 @@ from tests.package.running import Installed, run
 
 
 @pytest.fixture(scope="session")
-def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sdist of this tree."""
-    out = tmp_path_factory.mktemp("sdist")
-    run(sys.executable, "-m", "hatchling", "build", "--target", "sdist", "--directory", out)
-    return next(out.iterdir())
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sdist of this tree, and from it the wheel for this machine."""
+    out = tmp_path_factory.mktemp("dist")
+    run("sh", "scripts/dist.sh", out, PYTHON=sys.executable, MACHINES=platform.machine())
+    return out
 
 
 @pytest.fixture(scope="session")
-def wheel(sdist: Path) -> Path:
-    """The wheel for this machine, from the sdist."""
-    pip = (sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation")
-    run(*pip, "--no-cache-dir", "--wheel-dir", sdist.parent, sdist, NETTAX_MACHINE="")
-    return next(sdist.parent.glob("*.whl"))
+def sdist(dist: Path) -> Path:
+    return next(dist.glob("*.tar.gz"))
+
+
+@pytest.fixture(scope="session")
+def wheel(dist: Path) -> Path:
+    return next(dist.glob("*.whl"))
 
 
 @pytest.fixture(scope="session")
@@ -35,9 +37,10 @@ def contents(wheel: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="session")
-def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
     """The wheel, installed."""
     directory = tmp_path_factory.mktemp("clean")
-    run(sys.executable, "-m", "venv", directory / "venv")
-    run(directory / "venv/bin/pip", "install", "--quiet", wheel)
-    yield Installed(directory / "venv", directory)
+    run(sys.executable, "-m", "venv", "--without-pip", directory / "venv")
+    pip = (sys.executable, "-m", "pip", "--python", directory / "venv/bin/python")
+    run(*pip, "install", "--quiet", wheel)
+    return Installed(directory / "venv", directory)

@@ -13,6 +13,7 @@ import pytest
 from tests.package.running import Installed, run
 
 from nettax.cli import VERBS
+from nettax.kernel import cpus
 from nettax.version import __version__
 
 OBJECTS = {"nettax/bpf/ledger.bpf.o", "nettax/bpf/ledger.raw.bpf.o"}
@@ -98,6 +99,32 @@ def test_tab_imports_no_instrument(installed: Installed) -> None:
     imported = set(re.findall(r"\| +(nettax[\w.]*)$", done.stderr, re.MULTILINE))
     assert "nettax.cli.completion" in imported
     assert not {"nettax.ledger", "nettax.host", "nettax.cli.export"} & imported
+
+
+def test_tab_in_bash(installed: Installed) -> None:
+    script = """
+        source "$1/share/bash-completion/completions/nettax"
+        COMP_WORDS=(nettax stat -C 0,) COMP_CWORD=3 COMPREPLY=()
+        _nettax_completion "$1/bin/nettax"
+        printf '%s\n' "${COMPREPLY[@]}"
+    """
+    done = subprocess.run(
+        ["bash", "--norc", "-c", script, "-", installed.directory], capture_output=True, text=True
+    )
+    assert done.stdout.split() == [f"0,{cpu}" for cpu in cpus.online() if cpu != 0]
+    assert done.stderr == ""
+
+
+@pytest.mark.skipif(not shutil.which("fish"), reason="needs fish")
+def test_tab_in_fish(installed: Installed) -> None:
+    script = installed.directory / "share/fish/vendor_completions.d/nettax.fish"
+    done = subprocess.run(
+        ["fish", "--no-config", "-c", f"source {script}; complete -C 'nettax stat --cp'"],
+        env={"PATH": f"{installed.directory}/bin:/usr/bin:/bin", "HOME": str(installed.home)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "--cpu\tThese CPUs only: 0,2-5.\n"
 
 
 @pytest.mark.skipif(not shutil.which("man"), reason="needs man")
