@@ -57,7 +57,8 @@ def test_levels_fill_the_set_and_each_is_three_times_those_below(kib: int) -> No
 
 def build_starts(size: int) -> tuple[list[int], int]:
     """The arithmetic alone, without the memory: the levels by their definition."""
-    starts, begin, left = [], 0, size
+    starts: list[int] = []
+    begin, left = 0, size
     while left > KIB or len(starts) < 3:
         starts.append(begin)
         part = left // 4 * 3 // LINE * LINE
