@@ -43,7 +43,10 @@ def flow(pps: int, burst: int = 1, filter_instructions: int = 0) -> Iterator[Non
 def interrupted() -> Iterator[tuple[str, str]]:
     with Canary(VICTIM, "gap"), flow(300_000, burst=2):
         yield "interrupted", recorded.nettax("stat", "-d", 2, "-n", 4)
-        yield "hist", recorded.nettax("stat", "-C", VICTIM, "-d", 1, "-n", 0, "--hist")
+        hist = f"nettax stat -C {VICTIM} -d 1 --hist"
+        pick = """awk -v RS= -v ORS='\\n\\n' '/^(hardirq|net_rx|poll) run/'"""
+        words = f"{sys.executable} -m {hist} | {pick}"
+        yield "hist", recorded.command(["sh", "-c", words], f"{hist} | {pick}")
 
 
 def displaced() -> Iterator[tuple[str, str]]:
@@ -51,8 +54,11 @@ def displaced() -> Iterator[tuple[str, str]]:
         yield "displaced", recorded.nettax("stat", "-d", 2, "-n", 3)
 
 
-def canary() -> Iterator[tuple[str, str]]:
+def calibrate() -> Iterator[tuple[str, str]]:
     yield "calibrate", recorded.nettax("canary", "--calibrate")
+
+
+def canary() -> Iterator[tuple[str, str]]:
     recorded.nettax("canary", "-C", VICTIM, "-d", 3, "--idle")
     with flow(50_000):
         yield "canary", recorded.nettax("canary", "-C", VICTIM, "-d", 3)
@@ -83,6 +89,7 @@ def doctor() -> Iterator[tuple[str, str]]:
 
 
 SCENES: tuple[Callable[[], Iterator[tuple[str, str]]], ...] = (
+    calibrate,
     canary,
     interrupted,
     displaced,
