@@ -57,7 +57,7 @@ def _libbpf() -> Probe:
         return Probe("libbpf", True, f"libbpf.so.1 is {libbpf.version()}", None)
     except Unsupported as error:
         problem, _, fix = str(error).partition("\n")
-        return Probe("libbpf", False, problem, fix)
+        return Probe("libbpf", False, problem, fix.removeprefix("Install it: "))
 
 
 def _capabilities() -> list[Probe]:
