@@ -108,9 +108,11 @@ def commit(root: Path) -> str | None:
     if not (root / ".git").exists():
         kept = root / BUILD
         return json.loads(kept.read_text())["commit"] if kept.exists() else None
-    git = ("git", "-C", str(root))
-    changed = output(*git, "status", "--porcelain", "--untracked-files=no")
-    return output(*git, "rev-parse", "--short=12", "HEAD").strip() + ("+changes" if changed else "")
+    git = ("git", "-C", str(root), "describe", "--always", "--abbrev=12", "--dirty=+changes")
+    try:
+        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):  # no git, or a tree that is another user's
+        return None
 
 
 def man_page(name: str, text: str, version: str) -> str:
@@ -170,7 +172,9 @@ class BuildHook(BuildHookInterface):  # type: ignore[misc]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         root = Path(self.root)
-        self.scratch = Path(tempfile.mkdtemp(prefix="nettax-build-"))
+        # Until the builder ends: what it asks for metadata alone has no `finalize`.
+        self._directory = tempfile.TemporaryDirectory(prefix="nettax-build-")
+        self.scratch = Path(self._directory.name)
         if self.target_name == "sdist":
             self._include(build_data, self._told(root, {}), BUILD)
             return
@@ -192,9 +196,6 @@ class BuildHook(BuildHookInterface):  # type: ignore[misc]
             sys.path.insert(0, str(root / "src"))  # what follows is said by nettax itself
             self._completion(build_data)
             self._share(build_data)
-
-    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
-        shutil.rmtree(self.scratch)
 
     def _include(self, build_data: dict[str, Any], path: Path, where: Path) -> None:
         build_data["force_include"][str(path)] = str(where)
