@@ -12,27 +12,27 @@ from prometheus_client.core import Metric
 from prometheus_client.openmetrics import parser
 from prometheus_client.parser import text_string_to_metric_families as plain
 
-from nettax.export.exposition import Exposition, Family, Sample, wants_openmetrics
+from nettax.export.exposition import Exposition, Family, Sample, label, wants_openmetrics
 
 COUNTER = Family(
     "nettax_cpu_seconds",
     "counter",
     "Where time went.",
-    [("_total", (("cpu", "0"), ("account", "own")), 0.25), ("_total", (("cpu", "1"),), 3.0)],
+    [("_total", 'cpu="0",account="own"', 0.25), ("_total", 'cpu="1"', 3.0)],
 )
 HISTOGRAM = Family(
     "nettax_run_seconds",
     "histogram",
     "Run times.",
     [
-        ("_bucket", (("le", "1.024e-06"),), 2),
-        ("_bucket", (("le", "+Inf"),), 5),
-        ("_count", (), 5),
-        ("_sum", (), 0.5),
+        ("_bucket", 'le="1.024e-06"', 2),
+        ("_bucket", 'le="+Inf"', 5),
+        ("_count", "", 5),
+        ("_sum", "", 0.5),
     ],
 )
-INFO = Family("nettax_build", "info", "What runs.", [("_info", (("version", "1"),), 1)])
-GAUGE = Family("nettax_residual_seconds", "gauge", "Signed.", [("", (("cpu", "0"),), -1e-09)])
+INFO = Family("nettax_build", "info", "What runs.", [("_info", 'version="1"', 1)])
+GAUGE = Family("nettax_residual_seconds", "gauge", "Signed.", [("", 'cpu="0"', -1e-09)])
 
 
 def openmetrics(text: str) -> list[Metric]:
@@ -79,17 +79,18 @@ def test_types_units_and_help() -> None:
 @given(st.text(max_size=20), st.text(max_size=20))
 def test_labels_that_their_owners_chose(first: str, second: str) -> None:
     """Quotes, line ends, lone surrogates of undecodable names: all come through as text."""
-    labels = (("name", first), ("comm", second))
+    labels = f"{label('name', first)},{label('comm', second)}"
     text, other = render(Family("nettax_x", "gauge", "X.", [("", labels, 1)]))
     (found,) = samples(openmetrics(other))
     assert dict(found[1]) == {
-        key: value.encode(errors="backslashreplace").decode() for key, value in labels
+        key: value.encode(errors="backslashreplace").decode()
+        for key, value in (("name", first), ("comm", second))
     }
     assert text.splitlines()[-1] in other
 
 
 def counter_of(value: float, *, type_: str = "counter") -> Family:
-    sample: Sample = ("_total" if type_ == "counter" else "", (), value)
+    sample: Sample = ("_total" if type_ == "counter" else "", "", value)
     return Family("nettax_x", type_, "X.", [sample])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import fields
 from types import SimpleNamespace
@@ -35,7 +36,7 @@ def catalog() -> Iterator[Metric]:
     for family in families(_nothing()):
         (suffix, labels, _), *_ = family.samples
         name = family.name + (suffix if suffix in ("_total", "_info") else "")
-        keys = tuple(key for key, _ in labels if key != "le")
+        keys = tuple(key for key in re.findall(r'(\w+)="', labels) if key != "le")
         yield Metric(name, family.type, keys, family.help)
 
 

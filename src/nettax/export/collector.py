@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nettax.errors import NettaxError
 from nettax.export.exposition import Exposition
@@ -32,12 +32,12 @@ class Collector:
         :raises NettaxError: prometheus-client is not installed
         """
         try:
-            from prometheus_client.core import Metric
+            from prometheus_client.openmetrics.parser import text_string_to_metric_families
         except ImportError as error:
             raise NettaxError(
                 "a Collector takes prometheus-client: pip install 'nettax[metrics]'"
             ) from error
-        self._metric = Metric
+        self._parse: Any = text_string_to_metric_families
         self._snapshot = snapshot
         self._exposition = Exposition()
 
@@ -50,8 +50,5 @@ class Collector:
 
         :raises OSError: the kernel refuses
         """
-        for family in self._exposition.grown(families(self._snapshot())):
-            metric = self._metric(family.name, family.help, family.type, family.unit)
-            for suffix, labels, value in family.samples:
-                metric.add_sample(family.name + suffix, dict(labels), value)
-            yield metric
+        _, text = self._exposition.render(families(self._snapshot()))
+        yield from self._parse(text.decode())

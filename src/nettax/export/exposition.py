@@ -1,8 +1,8 @@
 """The two text formats of metrics, Prometheus' own and OpenMetrics, rendered fast.
 
 Prometheus' client library takes 12 µs a sample for the one and 22 µs for the other, which for 500
-samples is most of what a scrape may cost. Here a series' name and labels are put together once and
-remembered, and a sample takes a twentieth. The library's parsers are the tests' oracle.
+samples is most of what a scrape may cost. Here labels are text from the start, and a sample takes
+a tenth for both formats. The library's parsers are the tests' oracle.
 
 https://prometheus.io/docs/instrumenting/exposition_formats/
 https://github.com/prometheus/OpenMetrics/blob/main/specification/OpenMetrics.md
@@ -10,20 +10,18 @@ https://github.com/prometheus/OpenMetrics/blob/main/specification/OpenMetrics.md
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
-__all__ = ["OPENMETRICS", "PLAIN", "Exposition", "Family", "Sample", "wants_openmetrics"]
+__all__ = ["OPENMETRICS", "PLAIN", "Exposition", "Family", "Sample", "label", "wants_openmetrics"]
 
 PLAIN = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
-Labels = tuple[tuple[str, str], ...]
-Sample = tuple[str, Labels, float]
-"""What follows the family's name (`_total`, `_bucket`, nothing), labels, and the value."""
-
-SERIES = 1 << 16  # names of series that are remembered; 15 MB at the very most
+Sample = tuple[str, str, float]
+"""What follows the family's name (`_total`, `_bucket`, nothing), labels as `label` makes them,
+joined by commas, and the value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,55 +52,35 @@ class Exposition:
     """
 
     def __init__(self) -> None:
-        self._last: dict[tuple[str, Labels], float] = {}
-
-    def grown(self, families: Iterable[Family]) -> Iterator[Family]:
-        """The families, with no counter below where it was the last time.
-
-        To be used up before the next call.
-        """
-        last, now = self._last, {}
-        for family in families:
-            if family.type in ("counter", "histogram"):
-                samples = []
-                for suffix, labels, value in family.samples:
-                    key = family.name + suffix, labels
-                    before = last.get(key, value)
-                    now[key] = value = before if before > value else value
-                    samples.append((suffix, labels, value))
-                family = replace(family, samples=samples)
-            yield family
-        self._last = now
+        self._last: dict[str, float] = {}
 
     def render(self, families: Iterable[Family]) -> tuple[bytes, bytes]:
         """The families in Prometheus' format and in OpenMetrics'."""
         plain: list[str] = []
         openmetrics: list[str] = []
-        for family in self.grown(families):
-            name = family.name
-            samples = "".join(
-                [
-                    f"{_series(name + suffix, labels)} {value}\n"
-                    for suffix, labels, value in family.samples
-                ]
-            )
+        last, now = self._last, {}
+        for family in families:
+            name, only_grows = family.name, family.type in ("counter", "histogram")
+            lines = []
+            for suffix, labels, value in family.samples:
+                series = f"{name}{suffix}{{{labels}}}" if labels else name + suffix
+                if only_grows:
+                    before = last.get(series, value)
+                    now[series] = value = before if before > value else value
+                lines.append(f"{series} {value}\n")
+            samples = "".join(lines)
             plain += _plain_head(family), samples
             openmetrics += _openmetrics_head(family), samples
+        self._last = now
         return "".join(plain).encode(), ("".join(openmetrics) + "# EOF\n").encode()
 
 
-@lru_cache(maxsize=SERIES)
-def _series(name: str, labels: Labels) -> str:
-    if not labels:
-        return name
-    pairs = ",".join(f'{key}="{_quoted(text)}"' for key, text in labels)
-    return f"{name}{{{pairs}}}"
-
-
-def _quoted(text: str) -> str:
-    r"""A label's value, in UTF-8 whatever its owner chose; other bytes as ``\xNN``."""
+@lru_cache(maxsize=4096)
+def label(name: str, text: str) -> str:
+    r"""One label: in UTF-8 whatever its owner chose as its text, other bytes as ``\xNN``."""
     text = text.encode(errors="backslashreplace").decode()
-    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+    text = text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+    return f'{name}="{text}"'
 
 
 def _plain_head(family: Family) -> str:
