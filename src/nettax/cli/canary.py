@@ -82,7 +82,7 @@ def share(text: str) -> float:
 )
 @click.option("--load", is_flag=True, help="--working-set: part its loss, on traffic of its own.")
 @click.option(
-    "-r", "--repeat", type=click.IntRange(min=1), help="--load: rounds, 1.5 s for each size (20)."
+    "-r", "--repeat", type=click.IntRange(min=1), help="--load: rounds, 1.5 s for each size (40)."
 )
 @click.option("--huge-pages", is_flag=True, help="--working-set: 2 MiB pages, not 4 KiB.")
 @click.option("--watch", "do_watch", is_flag=True, help="Keep score: bursts at a small share.")
@@ -166,7 +166,7 @@ def command(
     if do_calibrate:
         _calibrate(where[0], as_json)
     elif working_set is not None and load:
-        _experiment(where[0], working_set, repeat or 20, huge_pages, as_json)
+        _experiment(where[0], working_set, repeat or 40, huge_pages, as_json)
     elif working_set is not None:
         if len(working_set) > 1:
             raise UsageError("--working-set takes one size: a list is for --load")

@@ -173,7 +173,7 @@ def experiment(
     sizes: Sequence[int],
     cpu: int | None = None,
     *,
-    rounds: int = 20,
+    rounds: int = 40,
     pps: int = PPS,
     huge_pages: bool = False,
     seed: int | None = None,
