@@ -171,7 +171,7 @@ def test_quitting() -> None:
 
 
 def test_history_keeps_what_mattered_and_what_is_watched() -> None:
-    many = [task(1000 + n, own=1, billed=100 + n) for n in range(150)]
+    many = [task(1000 + n, own=100 + n) for n in range(150)]
     small = task(7, "small")
     shown = model(moment(*many, small))
     assert shown.history.task(many[-1].key) != [None]

@@ -78,17 +78,21 @@ def _add(frame: Frame, line: Line, clicks: Clicks) -> None:
 
 
 def clip(line: Line, width: int) -> Line:
-    """As much of a line as so many cells take."""
-    kept, left = [], width
-    for span in line:
-        if (size := cells(span.text)) > left:
-            text = span.text
+    """As much of a line as so many cells take; neighbours of one style in one span."""
+    kept: list[Span] = []
+    left = width
+    for text, style in line:
+        if (size := cells(text)) > left:
             while cells(text) > left:
                 text = text[:-1]
-            kept.append(Span(text, span.style))
-            break
-        kept.append(span)
+            size = left
+        if kept and kept[-1].style == style:
+            kept[-1] = Span(kept[-1].text + text, style)
+        else:
+            kept.append(Span(text, style))
         left -= size
+        if left <= 0:
+            break
     return tuple(kept)
 
 

@@ -126,9 +126,10 @@ class Model:
         if self.view == "cpus":
             return sorted(rows, key=lambda cpu: column.value(now, cpu), reverse=falling)
         # What is billed decides among equals: most tasks have nothing taken from them.
-        rows = sorted(rows, key=lambda row: -row.charges.billed_ns)
-        rows.sort(key=lambda row: column.value(now, row), reverse=falling)
-        return rows
+        value = column.value
+        return sorted(
+            rows, key=lambda row: (value(now, row), row.charges.billed_ns), reverse=falling
+        )
 
     def sort_by(self, name: str) -> None:
         """Sort by a column; by the one it is sorted by already, the other way round."""

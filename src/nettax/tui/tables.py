@@ -116,6 +116,9 @@ class Table:
     def _figures(self, now: Moment, row: Any, selected: str) -> Line:
         spans = []
         for i, (column, width) in enumerate(self.columns):
-            text = fit(column.text(now, row), width, right=not column.left)
-            spans.append(Span(" " * (GAP * (i > 0)) + text, column.style(now, row) + selected))
+            text = column.text(now, row)
+            style = column.style(now, row, text) + selected
+            # Figures are short and plain; names are what their owners chose.
+            text = fit(text, width) if column.left else text[:width].rjust(width)
+            spans.append(Span(" " * (GAP * (i > 0)) + text, style))
         return tuple(spans)
