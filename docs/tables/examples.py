@@ -54,6 +54,12 @@ def displaced() -> Iterator[tuple[str, str]]:
         yield "displaced", recorded.nettax("stat", "-d", 2, "-n", 3)
 
 
+def top() -> Iterator[tuple[str, str]]:
+    with Canary(VICTIM, "gap"), flow(300_000, burst=2):
+        yield "top-tasks", recorded.nettax("top", "--once", "--rows", 4)
+        yield "top-cpus", recorded.nettax("top", "--once", "-v", "cpus")
+
+
 def calibrate() -> Iterator[tuple[str, str]]:
     yield "calibrate", recorded.nettax("canary", "--calibrate")
 
@@ -93,6 +99,7 @@ SCENES: tuple[Callable[[], Iterator[tuple[str, str]]], ...] = (
     canary,
     interrupted,
     displaced,
+    top,
     openssl,
     working_set,
     watch,

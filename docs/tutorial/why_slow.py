@@ -3,8 +3,8 @@
 A service is pinned to one CPU; a neighbour's packets are steered to the same one. The script runs
 the tutorial's commands one after the other and prints what they print; ``--write`` puts that into
 the page beside this file. Two namespaces, one flow and one service are made, all through
-`nettax.Host`: journalled, and gone at the end, however it comes. Needs root and two CPUs; takes two
-minutes, with ``--short`` some ten seconds.
+`nettax.Host`: journalled, and gone at the end, however it comes. Needs root and two CPUs; takes a
+minute, with ``--short`` some fifteen seconds.
 """
 
 from __future__ import annotations
