@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -18,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import bcrypt
 import pytest
 from prometheus_client.openmetrics import parser
 from prometheus_client.parser import text_string_to_metric_families as plain
@@ -300,6 +303,55 @@ def test_users_that_will_not_do(user: str, code: int, message: str) -> None:
     found = refused("--listen", "127.0.0.1:0", "--user", user)
     assert found[0] == code
     assert message in found[1]
+
+
+# --- TLS and passwords ---------------------------------------------------------------------------
+
+
+def test_tls_and_a_password(tmp_path: Path) -> None:
+    """Checked once, by curl as by Prometheus; the file is root's alone, and read before."""
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-nodes", "-days", "2", "-subj", "/CN=localhost"),
+            *("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"),
+            *("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", "key", "-out", "crt"),
+        ],
+        check=True,
+        cwd=tmp_path,
+        stderr=subprocess.DEVNULL,
+    )
+    hashed = bcrypt.hashpw(b"sesame", bcrypt.gensalt(10)).decode()
+    web = tmp_path / "web.yml"
+    web.write_text(
+        "tls_server_config: {cert_file: crt, key_file: key}\n"
+        f"basic_auth_users: {{prometheus: {hashed}}}\n"
+    )
+    web.chmod(0o600)
+    context = ssl.create_default_context(cafile=str(tmp_path / "crt"))
+    with exporter("--web.config.file", str(web), "--user", "nobody") as export:
+        assert f"https://127.0.0.1:{export.port}/metrics" in export.said
+
+        def status(password: str) -> int:
+            connection = http.client.HTTPSConnection(
+                export.host, export.port, timeout=PATIENCE_S, context=context
+            )
+            basic = base64.b64encode(f"prometheus:{password}".encode()).decode()
+            connection.request("GET", "/metrics", headers={"Authorization": f"Basic {basic}"})
+            answer = connection.getresponse()
+            answer.read()
+            connection.close()
+            return answer.status
+
+        assert status("wrong") == 401
+        assert [status("sesame") for _ in range(3)] == [200] * 3
+
+
+def test_a_web_configuration_that_asks_too_much(tmp_path: Path) -> None:
+    web = tmp_path / "web.yml"
+    web.write_text("rate_limit: {burst: 1}")
+    code, said = refused("--web.config.file", str(web))
+    assert code == 2
+    assert "does not know rate_limit" in said
 
 
 # --- life and death ------------------------------------------------------------------------------

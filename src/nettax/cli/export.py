@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+import ssl
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
@@ -58,6 +59,7 @@ Examples:
 @click.option("-C", "--cpu", metavar="CPUS", help="These CPUs only: 0,2-5.")
 @click.option(
     "--max-groups",
+    metavar="N",
     type=click.IntRange(0, 100_000),
     default=200,
     show_default=True,
@@ -65,6 +67,7 @@ Examples:
 )
 @click.option(
     "--tasks",
+    metavar="N",
     type=click.IntRange(0, 1000),
     default=0,
     help="Also so many tasks, those from which most was taken lately (none).",
@@ -84,8 +87,9 @@ def command(
 ) -> None:
     """The ledger, always on, as metrics for Prometheus at /metrics.
 
-    The kernel counts; a scrape reads, and between scrapes nothing happens. When all is loaded,
-    every privilege is dropped that reading does not take. Ends at Ctrl-C or SIGTERM.
+    The kernel counts, a scrape reads, and between scrapes nothing happens (with --tasks, room is
+    made for new ones once a second). When all is loaded, every privilege is dropped that reading
+    does not take. Ends at Ctrl-C or SIGTERM.
     """
     config = read_webconfig(web_config) if web_config else WebConfig()
     gate = Gate(config, _say)
@@ -174,7 +178,8 @@ def _listening(text: str) -> socket.socket:
 
 def _warn(listening: socket.socket, config: WebConfig) -> None:
     address = ip_address(listening.getsockname()[0])
-    if not address.is_loopback and not config.users and not (config.tls and config.tls.client_auth):
+    certified = config.tls is not None and config.tls.client_auth == ssl.CERT_REQUIRED
+    if not (address.is_loopback or config.users or certified):
         _say(
             f"warning: anybody who reaches {address} may read these metrics, names of\n"
             "containers and tasks among them: set passwords by --web.config.file"
