@@ -135,6 +135,14 @@ def test_the_text_tells_which_size_lost_more_than_time() -> None:
     assert "not calibrated" in text
 
 
+def test_a_few_rounds_prove_nothing() -> None:
+    rounds = EXPERIMENT.sizes[1].rounds[:3]
+    measures = {name: median([getattr(r, name) for r in rounds]) for name in Round.__slots__}
+    few = replace(EXPERIMENT.sizes[1], rounds=rounds, measures=measures)
+    assert measures["more"].low > 0
+    assert "256M: too few rounds" in experiment_text(replace(EXPERIMENT, sizes=(few,)))
+
+
 def test_the_text_fits_whatever_the_figures() -> None:
     wide = replace(one_round(-0.999), shared=-0.999, apart=-0.999, indirect_ns_per_interrupt=-1e6)
     measures = {name: median([getattr(wide, name)] * 7) for name in Round.__slots__}

@@ -19,6 +19,8 @@ __all__ = [
 ]
 
 SCHEMA = "nettax.working-set/1"
+SURE = 0.9
+"""The least confidence of an interval that is worth a conclusion: that of five rounds is more."""
 NO_REFERENCE = "no reference: run it with --idle when the host is quiet"
 
 
@@ -183,6 +185,8 @@ def _sentence(each: SizeResult) -> str:
     """How much more was lost than time, and whether the interval holds nothing."""
     more, name = each.measures["more"], size_text(each.size)
     interval = f"{100 * more.median:.1f} [{100 * more.low:.1f}, {100 * more.high:.1f}]"
+    if more.confidence < SURE:
+        return f"{name}: too few rounds to tell: {interval} % of its speed."
     if more.low > 0:
         return f"{name}: beside the time taken, {interval} % of its speed went to cold caches."
     return f"{name}: no indirect cost shows: {interval} % of its speed."
