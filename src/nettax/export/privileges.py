@@ -1,9 +1,8 @@
 """Giving up what loading took: the user, every capability, and the way back to them.
 
-Which capabilities a reading takes is asked of the kernel, not inferred from its version: since
-v6.0 (commit c8644cd0efe7, "bpf: refine kernel.unprivileged_bpf_disabled behaviour") whoever holds a
-map's or a program's descriptor may read and run it; before, bpf(2) asked for CAP_BPF wherever
-kernel.unprivileged_bpf_disabled was set.
+Which capabilities a reading takes is asked of the kernel, not inferred from its version: since "bpf:
+refine kernel.unprivileged_bpf_disabled behaviour" (2022) whoever holds a map's or a program's
+descriptor may read and run it; before, bpf(2) asked for CAP_BPF wherever that sysctl was set.
 """
 
 from __future__ import annotations
