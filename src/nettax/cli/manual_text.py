@@ -79,10 +79,10 @@ PAGES = {
     ),
     "canary": Page(
         overhead="It is a load: a program that computes without end, at the usual priority, on the "
-        "CPU that it is given. ``--calibrate`` also sends that CPU IPIs from another, and ``--load`` "
-        "packets. ``--watch`` takes at most its share: of 5 % of each CPU, its canaries had 4.97 %, and "
-        "nettax itself, with the ledger and a line a second, 0.28 % of one (``nettax canary --watch "
-        "-C 0,1 -d 4 --share 5%``).",
+        "CPU that it is given. ``--calibrate`` also sends that CPU IPIs from another, and "
+        "``--load`` packets. ``--watch`` takes at most its share: of 5 % of each CPU its canaries "
+        "had 4.97 %, and nettax itself, with the ledger and a line a second, 0.28 % of one "
+        "(``nettax canary --watch -C 0,1 -d 4 --share 5%``).",
         files=(_STATE,),
         see_also=("nettax-demo(1)", "openssl-speed(1ssl)", "membarrier(2)"),
     ),
