@@ -257,18 +257,25 @@ def began(found: Any) -> float:
 
 @contextmanager
 def churning(top: Path) -> Iterator[None]:
-    """Containers that come, start processes, and go."""
+    """Containers that come, start processes, and go: some seen by a scrape or two, some by none."""
     over = threading.Event()
 
     def churn() -> None:
-        number = 0
-        while not over.wait(3):
-            number += 1
+        running: list[tuple[Path, subprocess.Popen[bytes]]] = []
+        for number in itertools.count(1):
+            last = over.wait(3)
+            for container, process in running[:]:
+                if last or process.poll() is not None:
+                    process.wait()
+                    container.rmdir()
+                    running.remove((container, process))
+            if last:
+                return
             container = top / f"docker-{number:012x}{0:052x}.scope"
             container.mkdir()
-            script = f"echo $$ > {container}/cgroup.procs; for i in 1 2 3 4 5; do /bin/true; done"
-            subprocess.run(["sh", "-c", script], check=True)
-            container.rmdir()
+            work = "for i in 1 2 3 4 5; do /bin/true; done; " * (1 + number % 3)
+            script = f"echo $$ > {container}/cgroup.procs; {work} sleep {number % 3 * 4}; {work}"
+            running.append((container, subprocess.Popen(["sh", "-c", script])))
 
     thread = threading.Thread(target=churn)
     thread.start()

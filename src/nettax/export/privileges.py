@@ -1,7 +1,7 @@
 """Giving up what loading took: the user, every capability, and the way back to them.
 
-Which capabilities a reading takes is asked of the kernel, not inferred from its version: since "bpf:
-refine kernel.unprivileged_bpf_disabled behaviour" (2022) whoever holds a map's or a program's
+Which capabilities a reading takes is asked of the kernel, not inferred from its version.
+Since "bpf: refine kernel.unprivileged_bpf_disabled behaviour" (2022) whoever holds a map's or a program's
 descriptor may read and run it; before, bpf(2) asked for CAP_BPF wherever that sysctl was set.
 """
 
