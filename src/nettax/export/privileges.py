@@ -1,8 +1,9 @@
 """Giving up what loading took: the user, every capability, and the way back to them.
 
-Which capabilities a reading takes is asked of the kernel, not inferred from its version.
-Since "bpf: refine kernel.unprivileged_bpf_disabled behaviour" (2022) whoever holds a map's or a program's
-descriptor may read and run it; before, bpf(2) asked for CAP_BPF wherever that sysctl was set.
+Which capabilities a reading takes is asked of the kernel, not inferred from its version. Whoever
+holds a map's or a program's descriptor may read and run it since 2022 ("bpf: refine
+kernel.unprivileged_bpf_disabled behaviour"); before, bpf(2) asked for CAP_BPF wherever that sysctl
+was set.
 """
 
 from __future__ import annotations
