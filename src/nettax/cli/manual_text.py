@@ -74,7 +74,14 @@ PAGES = {
     "export": Page(
         overhead=f"{_LEDGER}\n\nA scrape reads what the kernel counted; between scrapes nothing "
         "runs. Its own CPU time is among the metrics.",
-        files=(_STATE,),
+        files=(
+            _STATE,
+            (
+                "share/nettax, below where nettax was installed to",
+                "A unit for systemd that runs it as an ordinary user in a sandbox, alert rules "
+                "for Prometheus with their tests, and a board for Grafana.",
+            ),
+        ),
         see_also=("nettax-stat(1)", "prometheus(1)", "promtool(1)", "systemd.exec(5)"),
     ),
     "canary": Page(
