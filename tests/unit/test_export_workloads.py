@@ -76,6 +76,14 @@ def test_a_place_that_is_free_goes_to_one_that_had_none() -> None:
     assert workloads.folded == 0
 
 
+def test_names_that_look_the_same_are_one() -> None:
+    """Bytes that are no UTF-8, and the text that stands for them."""
+    host = Host(c1="/a\udcff", c2=r"/a\udcff")
+    workloads = Workloads(10)
+    workloads.update({1: charged(1), 2: charged(2)}, host.paths, 0)
+    assert shown(workloads) == {("cgroup", r"a\udcff"): 3, OTHER: 0}
+
+
 def test_cgroups_without_a_name() -> None:
     workloads = Workloads(10)
     workloads.update({0: charged(3), 77: charged(4)}, Host().paths, 0)
