@@ -26,6 +26,7 @@ from nettax.ledger import (
     TaskCharges,
     TollPoint,
 )
+from nettax.ledger.rows import VECTORS
 
 __all__ = ["Snapshot", "Source"]
 
