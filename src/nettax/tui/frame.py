@@ -140,7 +140,7 @@ def summary(model: Model, now: Moment, width: int, letters: bool) -> Line:
     most = max(before, default=0.0)
     name = f"{len(now.interval.cpus)} CPUs "
     words = f"  taken {100 * taken:4.1f} % "
-    scale = f" of {100 * most:.1f}"
+    scale = f" max {100 * most:.1f}"
     room = max(width - len(name) - len(words) - len(scale), 0)
     drawn = bar(cpu_parts(total), total.wall_ns, room // 2, letters)
     line = sparkline(before, room - room // 2, most)
