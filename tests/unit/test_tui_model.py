@@ -40,6 +40,13 @@ def test_sorting() -> None:
     assert shown.sorting["tasks"].column == "CPU"
 
 
+def test_sorting_by_what_is_not_shown() -> None:
+    """A toll that was not calibrated has no column."""
+    shown = model(sort="≈toll")
+    type_in(shown, ">")
+    assert shown.sorting["tasks"].column == "pid"
+
+
 def test_each_view_has_its_own_order() -> None:
     shown = model()
     type_in(shown, "r2")

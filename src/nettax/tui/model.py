@@ -142,7 +142,8 @@ class Model:
     def sort_beside(self, step: int) -> None:
         """Sort by the next column to the right (1) or to the left (−1)."""
         names = [column.name for column in self.columns]
-        here = names.index(self.sorting[self.view].column)
+        by = self.sorting[self.view].column
+        here = names.index(by) if by in names else 0  # one that is not shown for want of a toll
         self.sorting[self.view] = Sorting(names[(here + step) % len(names)])
 
     def reverse(self) -> None:
@@ -199,6 +200,8 @@ class Model:
 
     def scroll(self, step: int) -> None:
         """Move what is shown; the cursor, if there is one, by as much."""
+        if self.task:
+            return
         if self.help or self.cursor is None:
             self.top = max(self.top + step, 0)
         else:
