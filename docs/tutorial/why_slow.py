@@ -58,7 +58,7 @@ class Pace:
     """Stop when the service waited for more of the time: somebody else's work is another story."""
 
 
-SHORT = Pace(seconds=1, window_s=0.3, rounds=2, most_waiting=1.0)
+SHORT = Pace(seconds=1, window_s=0.4, rounds=1, most_waiting=1.0)
 
 
 @dataclass(frozen=True)
