@@ -73,7 +73,7 @@ PAGES = {
     ),
     "export": Page(
         overhead=f"{_LEDGER}\n\nA scrape reads what the kernel counted; between scrapes nothing "
-        "runs. Scraped every 5 s by a real Prometheus it took 0.12 % of one CPU, 6 ms a scrape, and "
+        "runs. Scraped every 5 s by Prometheus it took 0.12 % of one CPU, 6 ms a scrape, and "
         "35 MB (``pytest -s -m full tests/kernel/test_export_prometheus.py``); with 500 cgroups "
         "that ran, a scrape takes 36 ms of CPU (``python -m bench export``). Histograms add 28 to "
         "110 ns to an event, at 100 kpps 0.2 % of one CPU. Its own CPU time is among the metrics.",
