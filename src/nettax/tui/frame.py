@@ -223,9 +223,7 @@ def _body(frame: Frame, model: Model, width: int, room: int, letters: bool) -> N
 def _table(frame: Frame, model: Model, now: Moment, width: int, room: int, letters: bool) -> None:
     shown = Table(model, width, letters)
     clicks: Clicks = [
-        (cell, cell + 1, partial(model.sort_by, name))
-        for cell in range(width)
-        if (name := shown.column_at(cell))
+        (first, end, partial(model.sort_by, name)) for first, end, name in shown.places()
     ]
     _add(frame, shown.heading, clicks)
     room -= 1

@@ -35,13 +35,13 @@ def shares(charges: Charges, wall_ns: int) -> tuple[float, ...]:
 
 def _weight(task: TaskCharges) -> int:
     """How much a task matters."""
-    return task.charges.oncpu_ns + sum(task.charges.displaced_ns.values())
+    return task.charges.oncpu_ns + task.charges.taken_ns
 
 
 class History:
     """The last intervals, the oldest first.
 
-    Of each interval the 100 tasks with the most time on a CPU or displaced are kept, and of them
+    Of each interval the 100 tasks with the most time on a CPU and taken are kept, and of them
     those with enough to show. Of others there is no history, except from when one is watched.
     """
 
