@@ -13,7 +13,7 @@ from click.shell_completion import ShellComplete
 from nettax.cli import VERBS, cli, completion
 from nettax.cli.completion import described, offering
 from nettax.errors import MissingFeature
-from nettax.kernel import cpus
+from nettax.kernel import cgroup, cpus
 
 
 def offered(*words: str) -> list[str]:
@@ -56,7 +56,7 @@ def test_what_the_build_writes_down_is_enough(
     live = described(_loaded(verb))
     built = tmp_path / "completion.json"
     built.write_text(json.dumps({verb: live}))
-    monkeypatch.setattr(completion, "BUILT", built)
+    monkeypatch.setattr(completion, "BUILT", str(built))
 
     def never() -> click.Command:
         raise AssertionError("the verb was imported")
@@ -86,13 +86,13 @@ def test_a_host_without_cgroups_offers_none(monkeypatch: pytest.MonkeyPatch) -> 
     def missing() -> Path:
         raise MissingFeature("cgroup v2 is not mounted")
 
-    monkeypatch.setattr(completion, "v2_mount", missing)
+    monkeypatch.setattr(cgroup, "v2_mount", missing)
     assert offered("stat", "-G", "/") == []
 
 
 def test_cgroups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "system.slice/db.service").mkdir(parents=True)
-    monkeypatch.setattr(completion, "v2_mount", lambda: tmp_path)
+    monkeypatch.setattr(cgroup, "v2_mount", lambda: tmp_path)
     assert offered("stat", "-G", "/sys") == ["/system.slice", "/system.slice/db.service"]
 
 
