@@ -143,6 +143,14 @@ def test_a_few_rounds_prove_nothing() -> None:
     assert "256M: too few rounds" in experiment_text(replace(EXPERIMENT, sizes=(few,)))
 
 
+def test_a_busy_host_is_named() -> None:
+    size = EXPERIMENT.sizes[0]
+    measures = {**size.measures, "control_direct": median([0.3] * 7)}
+    text = experiment_text(replace(EXPERIMENT, sizes=(replace(size, measures=measures),)))
+    assert "others took 30 % of its time" in text
+    assert "others took" not in experiment_text(EXPERIMENT)
+
+
 def test_the_text_fits_whatever_the_figures() -> None:
     wide = replace(one_round(-0.999), shared=-0.999, apart=-0.999, indirect_ns_per_interrupt=-1e6)
     measures = {name: median([getattr(wide, name)] * 7) for name in Round.__slots__}

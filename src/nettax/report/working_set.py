@@ -21,6 +21,8 @@ __all__ = [
 SCHEMA = "nettax.working-set/1"
 SURE = 0.9
 """The least confidence of an interval that is worth a conclusion: that of five rounds is more."""
+BUSY = 0.05
+"""More than this of the canary's time taken in the control, by others, hides what is looked for."""
 NO_REFERENCE = "no reference: run it with --idle when the host is quiet"
 
 
@@ -189,7 +191,13 @@ def _sentence(each: SizeResult) -> str:
         return f"{name}: too few rounds to tell: {interval} % of its speed."
     if more.low > 0:
         return f"{name}: beside the time taken, {interval} % of its speed went to cold caches."
-    return f"{name}: no indirect cost shows: {interval} % of its speed."
+    busy = each.measures["control_direct"].median
+    hint = (
+        f"\n  others took {100 * busy:.0f} % of its time: repeat it on a quiet host"
+        if busy > BUSY
+        else ""
+    )
+    return f"{name}: no indirect cost shows: {interval} % of its speed.{hint}"
 
 
 def _pages(size: int, huge_bytes: int) -> str:
