@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from nettax.ledger import Charges, TaskCharges
+from nettax.ledger.charges import DISPLACED
 from nettax.tui.accounts import FIGURES
 from nettax.tui.moment import Moment
 
@@ -34,14 +35,15 @@ def shares(charges: Charges, wall_ns: int) -> tuple[float, ...]:
 
 
 def _weight(task: TaskCharges) -> int:
-    """How much a task matters."""
-    return task.charges.oncpu_ns + task.charges.taken_ns
+    """How much a task matters; of thousands, so not by names."""
+    values = task.charges.values
+    return values[0] + sum(values[DISPLACED])  # on-CPU time, of which the stolen is a part
 
 
 class History:
     """The last intervals, the oldest first.
 
-    Of each interval the 100 tasks with the most time on a CPU and taken are kept, and of them
+    Of each interval the 100 tasks with the most time on a CPU and displaced are kept, and of them
     those with enough to show. Of others there is no history, except from when one is watched.
     """
 
