@@ -41,6 +41,7 @@ test: lint docs
 	$(BIN)/pytest -m 'not full'
 
 test-full: lint
+	@sh scripts/packages.sh dist clean
 	$(BIN)/pytest
 
 bench: setup

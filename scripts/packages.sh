@@ -29,6 +29,7 @@ for purpose; do
 		;;
 	clean)
 		need mmdebstrap mmdebstrap --version
+		need qemu-user-static qemu-aarch64-static --version
 		;;
 	esac
 done
