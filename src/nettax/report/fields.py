@@ -96,7 +96,10 @@ _CANARY = (
         "its own clock", "speed lost against the undisturbed reference; time in gaps, seen by TSC"
     ),
     Field("the kernel", "what the canary was billed, as utime and stime"),
-    Field("the ledger", "own, stolen, displaced and ≈toll, as in nettax-stat(1)"),
+    Field(
+        "the ledger",
+        "own, stolen, displaced, waited for other tasks, and ≈toll, as in nettax-stat(1)",
+    ),
     Field("gap", "gaps from this length to twice as long"),
     Field("count", "how many there were"),
     Field("% of gap time", "their share of the time in all gaps, with a bar"),
