@@ -28,7 +28,7 @@ WARM_UP = 40  # intervals, so that there is history to show
 INTERVAL_S = 0.5
 SHOTS: dict[str, tuple[tuple[int, int], Sequence[str]]] = {
     "tasks": ((80, 24), ()),
-    "zoom": ((100, 32), ("down", "enter")),
+    "zoom": ((100, 32), ("enter",)),  # the canary is selected
     "cpus": ((120, 20), ("6",)),
     "processes": ((120, 30), ("2",)),
     "help": ((80, 24), ("question_mark",)),
@@ -43,7 +43,7 @@ def main() -> None:
     with (
         Host() as host,
         Testbed(host, steer=there) as bed,
-        Canary(there, "gap"),
+        Canary(there, "gap") as canary,
         Ledger(toll=Toll.load()) as ledger,
     ):
         model, moments, reader = Model(), Moments(), Reader(ledger)
@@ -56,6 +56,8 @@ def main() -> None:
             reader.read()
             time.sleep(INTERVAL_S)
             for name, (size, keys) in SHOTS.items():
+                if name == "zoom":
+                    model.cursor = next(t.key for t in model.rows if t.pid == canary.pid)
                 asyncio.run(_shoot(Top(model, moments, reader, 60.0), size, keys, folder / name))
                 model.go("tasks")
                 model.cursor = None
