@@ -190,6 +190,13 @@ def test_the_tables_figures() -> None:
     }
 
 
+def test_a_cpu_that_hands_packets_over_has_no_cost_per_packet() -> None:
+    handing = replace(CPU, softirq_packets=5, polls=3)
+    assert CPU.ns_per_packet == pytest.approx(833, abs=1)
+    assert handing.ns_per_packet is None
+    assert replace(CPU, softirq_packets=0).ns_per_packet is None
+
+
 def test_the_shares_of_a_row_add_up() -> None:
     """idle, interrupts over it, own, what was stolen, kernel threads and the residual: 100 %."""
     row = shown(INTERVAL).split("\n\n")[2].splitlines()[1].split()

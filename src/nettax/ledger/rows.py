@@ -87,6 +87,17 @@ class CpuShare:
     """The hypervisor's, from /proc/stat: inside the other accounts, as `toll_ns` is."""
     toll_ns: TollShare | None
 
+    @property
+    def ns_per_packet(self) -> float | None:
+        """NET_RX time by packets polled in softirqs; None where less than a tenth of its runs poll.
+
+        A CPU that hands its packets to others (RPS) runs NET_RX to send them IPIs, without a poll
+        (net/core/dev.c, net_rps_action_and_irq_enable): few packets would have all of that time.
+        """
+        if not self.softirq_packets or 10 * self.polls < self.softirq_count["net_rx"]:
+            return None
+        return self.softirq_ns["net_rx"] / self.softirq_packets
+
     @classmethod
     def total(cls, rows: Sequence[Self]) -> Self:
         """All rows as one, field by field; `cpu` is how many there are.

@@ -70,7 +70,7 @@ _WORK = (
     Field("net_rx/s", "runs of the NET_RX softirq"),
     Field("polls/s", "NAPI polls: a driver asked for packets"),
     Field("packets/s", "work that polls told of: packets received, and what else a driver counts"),
-    Field("ns/packet", "NET_RX time by packets polled in softirqs, in any task or over idle"),
+    Field("ns/packet", "NET_RX time by packets polled in softirqs; a dot where it hardly polls"),
     Field("squeezed/s", "NET_RX stopped with work left, its budget or its 2 ms used up"),
 )
 

@@ -155,7 +155,7 @@ def _work(interval: Interval) -> str:
             name,
             *(count(number / seconds) for number in rates),
             count(cpu.packets / seconds),
-            f"{cpu.softirq_ns['net_rx'] / cpu.softirq_packets:.0f}" if cpu.softirq_packets else "·",
+            "·" if cpu.ns_per_packet is None else f"{cpu.ns_per_packet:.0f}",
             "?" if cpu.squeezed is None else count(cpu.squeezed / seconds),
         ]
 

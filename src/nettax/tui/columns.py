@@ -191,10 +191,6 @@ def _cpu_rate(name: str, get: Callable[[CpuShare], int], rank: int) -> Column:
     )
 
 
-def _ns_per_packet(cpu: CpuShare) -> float:
-    return cpu.softirq_ns["net_rx"] / cpu.softirq_packets if cpu.softirq_packets else 0.0
-
-
 _CPUS = (
     Column(
         "CPU",
@@ -230,8 +226,8 @@ _CPUS = (
     Column(
         "ns/packet",
         9,
-        lambda moment, cpu: _ns_per_packet(cpu),
-        lambda moment, cpu: f"{_ns_per_packet(cpu):.0f}" if cpu.softirq_packets else "·",
+        lambda moment, cpu: cpu.ns_per_packet or 0,
+        lambda moment, cpu: "·" if cpu.ns_per_packet is None else f"{cpu.ns_per_packet:.0f}",
         7,
     ),
     Column(
