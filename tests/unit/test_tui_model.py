@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.unit.tui import CPU, TASKS, VICTIM, WEB, interval, model, moment, task
 
-from nettax.tui.groups import Group
+from nettax.ledger.groups import Group
 from nettax.tui.keys import press
 from nettax.tui.model import Model
 from nettax.tui.moment import VIEWS

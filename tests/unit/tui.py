@@ -10,9 +10,9 @@ from tests.unit import test_reading, test_report
 
 from nettax.ledger import Charges, CpuShare, Interval, TaskCharges
 from nettax.ledger.charges import LENGTH
+from nettax.ledger.machines import Machines
 from nettax.ledger.rows import KINDS
 from nettax.ledger.tasks import EXITED, Decoder, TaskRows
-from nettax.tui.machines import Machines
 from nettax.tui.model import Model
 from nettax.tui.moment import Moment
 from nettax.tui.reader import Reader

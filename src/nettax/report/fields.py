@@ -46,6 +46,24 @@ _TASK = (
     ),
 )
 
+_GROUP = (
+    Field("process", "named as its main thread, with its process id"),
+    Field("group", "a cgroup's path; a workload's name: a container, unit, session …"),
+    Field("kind", "cgroup, or of a workload: docker, kubernetes, service …"),
+    Field("tasks", "threads of it that ran or waited"),
+)
+
+_LIVE = (
+    Field("taken", "hardirq + net + softirq + displaced: what networking and interrupts cost it"),
+    Field("waited", "runnable, but not running: displaced is a part of it"),
+    Field("of", "the container, virtual machine, unit or session that the task's cgroup is"),
+    Field("tasks", "threads of the group that ran or waited"),
+    Field("vcpu", "on-CPU time of a virtual machine's vCPU threads"),
+    Field("emulator", "on-CPU time of its other threads"),
+    Field("vhost", "on-CPU time of its vhost threads, wherever they run"),
+    Field("time", "what a row got, and what was taken from it, as a bar of one CPU or more"),
+)
+
 _CPU = (
     Field("CPU", "its number, or all together; offline if it was for a part of the time"),
     Field("idle", "the idle task, less the interrupts inside it"),
@@ -180,6 +198,8 @@ _PROBE = (
 
 TABLES = {
     "tasks": Table("Tasks", "% of one CPU", _TASK),
+    "groups": Table("Tasks added up (--by)", "% of one CPU", _GROUP),
+    "live": Table("Besides", "% of one CPU", _LIVE),
     "cpus": Table("CPUs", "% of its time", _CPU),
     "work": Table("Work", "per second", _WORK),
     "doubt": Table("Footer", "% of all CPUs' time, or a count", _DOUBT),
@@ -198,8 +218,8 @@ TABLES = {
 
 # What each verb prints, in its order.
 VERB_TABLES = {
-    "stat": ("tasks", "cpus", "work", "histogram", "doubt"),
-    "top": ("tasks", "cpus", "work", "doubt"),
+    "stat": ("tasks", "groups", "cpus", "work", "histogram", "doubt"),
+    "top": ("tasks", "cpus", "work", "live", "doubt"),
     "canary": ("canary", "calibration", "openssl", "working-set", "canary-watch"),
     "demo": ("demo", "flow"),
     "doctor": ("probes",),

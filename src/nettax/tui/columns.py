@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from nettax.kernel.workload import workload
 from nettax.ledger import CpuShare
+from nettax.ledger.groups import Group
 from nettax.report.table import count, percent, signed_percent
 from nettax.tui.accounts import FIGURES, cpu_parts
-from nettax.tui.groups import Group
 from nettax.tui.moment import Moment, Row
 
 __all__ = ["COLUMNS", "Column", "chosen"]

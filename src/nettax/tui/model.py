@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from nettax.ledger import CpuShare, TaskCharges
+from nettax.ledger.groups import Group
 from nettax.tui.columns import COLUMNS, Column
-from nettax.tui.groups import Group
 from nettax.tui.history import History
 from nettax.tui.moment import VIEWS, Moment, Row
 

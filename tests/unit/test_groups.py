@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit import test_report
 from tests.unit.tui import BOX, DOCKER, TASKS, THREAD, VICTIM, WEB, task
 
-from nettax.ledger import Charges, TaskCharges
-from nettax.tui.groups import Group, by_cgroup, by_machine, by_process, by_workload
-from nettax.tui.machines import Machine, Machines, machine_name, role
+from nettax.ledger import Charges, TaskCharges, Toll, TollPoint, TollShare
+from nettax.ledger.groups import Group, by_cgroup, by_machine, by_process, by_workload, group_rows
+from nettax.ledger.machines import Machine, Machines, machine_name, role
 
 
 def nobody(tgid: int) -> str | None:
@@ -167,3 +169,23 @@ def test_roles() -> None:
         "vhost",
         "emulator",
     ]
+
+
+def test_rows_of_groups() -> None:
+    """With every figure of the tasks in it, and the toll by the rate of each one's CPU."""
+    tasks = [
+        task(5, "web", billed=30, own=20, net=10, displaced=4, interrupts=1000),
+        task(6, "web", tgid=5, billed=3, own=2, hardirq=1, interrupts=500, exited=True),
+    ]
+    toll = Toll((TollPoint(1, 2_000, 1_000, 3_000),), 0)
+    interval = replace(test_report.INTERVAL, toll=toll)
+    (row,) = group_rows(by_process(tasks, nobody), interval)
+    whole = Charges.total(member.charges for member in tasks)
+    assert (row.name, row.pid, row.kind, row.tasks, row.exited) == ("web", 5, "task", 2, False)
+    for name in ("billed_ns", "oncpu_ns", "own_ns", "stolen_ns", "displaced_ns", "wait_ns"):
+        assert getattr(row, name) == getattr(whole, name)
+    assert row.stolen_by_trigger_ns == whole.stolen_by_trigger_ns
+    assert (row.interrupts, row.switches) == (1500, 2)
+    assert row.taken_ns == whole.taken_ns
+    assert row.toll_ns == TollShare(3_000_000, 1_500_000, 4_500_000)
+    assert group_rows(by_cgroup(tasks), replace(interval, toll=None))[0].toll_ns is None
