@@ -14,7 +14,7 @@ import click
 
 from nettax.cli import VERBS, cli
 from nettax.cli.manual_text import COMMON, PAGES
-from nettax.report.fields import TABLES, VERB_TABLES, Field, Table
+from nettax.report.fields import TABLES, VERB_TABLES
 
 __all__ = ["NAMES", "page"]
 
@@ -89,10 +89,6 @@ def page(name: str) -> str:
 def _tables(verb: str) -> str:
     """What a verb prints, each table below its title."""
     tables = [TABLES[table] for table in VERB_TABLES.get(verb, ())]
-    if verb == "top":
-        from nettax.tui.help import MORE
-
-        tables.append(Table("Besides", "% of one CPU", tuple(Field(*entry) for entry in MORE)))
     return "\n".join(f"**{t.title}** ({_plain(t.unit)})\n\n{_list(t.fields)}" for t in tables)
 
 
