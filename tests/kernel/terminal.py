@@ -70,8 +70,8 @@ def terminal(
     socket = f"nettax-{uuid.uuid4().hex[:8]}"
     made = Terminal(socket)
     python = f"{sys.executable} -m nettax top {' '.join(arguments)}"
-    # A shell around it, as users have: with job control, and its status after.
-    script = f'set -m; {python}; echo "status $?"; fg; echo "status $?"; cat'
+    # A shell around it, as users have: with job control, and its status after; enter is `fg`.
+    script = f'set -m; {python}; echo "status $?"; read; fg; echo "status $?"; cat'
     command = f"exec env -u NO_COLOR {setting} bash -c '{script}'"
     try:
         made.tmux(

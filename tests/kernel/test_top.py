@@ -171,8 +171,8 @@ def test_a_walk_through_it() -> None:
         shown.wait("Keys", gone=True)  # else a terminal takes the next key for one with Alt
         shown.keys("1", "/")
         shown.wait("filter:")
-        shown.keys("n", "e", "t", "t", "a", "x", "Enter")
-        shown.wait("filter: nettax")
+        shown.keys("p", "y", "Enter")
+        shown.wait("filter: py", "python")  # that is nettax itself, which runs in each interval
         shown.keys("Down", "Enter")
         shown.wait("of one CPU", "stolen by")
         shown.keys("Space")
@@ -209,10 +209,12 @@ def test_signals_leave_the_terminal_as_it_was(number: int, eventually: Eventuall
 def test_ctrl_z_and_back() -> None:
     with terminal(["-I", "0.2"]) as shown:
         shown.wait(*FIRST)
-        shown.keys("C-z")  # the shell says its status, and brings it back
+        shown.keys("C-z")
+        shown.wait("Stopped", "status 147")
+        shown.keys("Enter")
         shown.wait(*FIRST, "1 tasks")
         shown.keys("q")
-        shown.wait("Stopped", "status 0")
+        shown.wait("status 147", "status 0")
 
 
 def test_killed_it_leaves_nothing_on_the_host(eventually: Eventually) -> None:
@@ -276,7 +278,7 @@ def test_a_canarys_theft_as_stat_tells_it(host: Host) -> None:
     by_stat = figures(text(interval, by_taken(interval.tasks), 9999), "nettax-canary")
     columns = ("billed", "own", "hardirq", "net", "softirq", "displaced")
     assert {c: by_top[c] for c in columns} == {c: by_stat[c] for c in columns}
-    assert by_top["net"] > 5
+    assert by_top["net"] > by_top["hardirq"] + by_top["softirq"]
     assert by_top["taken"] == pytest.approx(sum(by_top[c] for c in columns[2:]), abs=0.25)
     # Its own clock says so, too: what was taken while it ran is less than all its gaps.
     assert by_top["hardirq"] + by_top["net"] + by_top["softirq"] < 100 * clock.gap_share + 3
