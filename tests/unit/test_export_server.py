@@ -31,6 +31,8 @@ SOON = 30.0  # seconds, for what should take milliseconds
 
 
 def answer(request: Request) -> Response:
+    if request.path == "/fault":
+        raise KeyError("a fault")
     if request.path == "/large":
         return Response(HTTPStatus.OK, bytes(32 << 20))
     return Response.text(HTTPStatus.OK, f"this is {request.path}")
@@ -50,7 +52,7 @@ class Running:
         self._thread = threading.Thread(target=self._run)
 
     def _run(self) -> None:
-        server = served.Server([self.listening], answer, self._gate, self.refused)
+        server = served.Server([self.listening], answer, self._gate, self.refused, self.said.append)
         self._task = self._loop.create_task(server.serve())
         with suppress(asyncio.CancelledError):
             self._loop.run_until_complete(self._task)
@@ -148,6 +150,7 @@ def test_http_1_0_ends_the_connection(server: Running) -> None:
         (b"GET / HTTP/1.1\r\n" + b"a: " + b"b" * (1 << 20), 431),
         (b"GET /" + b"x" * (1 << 20), 431),
         (b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 10_000 + b"\r\n", 431),
+        (b"\r\n" * 1000, 400),
         (b"GET / HTTP/3\r\nHost: a\r\n\r\n", 505),
         (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999\r\n\r\n" + bytes(300_000), 405),
     ],
@@ -203,6 +206,16 @@ def test_clients_that_go_away(server: Running) -> None:
         connection.close()
     server.counts("broken", 2)
     assert server.get()[0] == 200
+    assert server.said == []
+
+
+def test_a_fault_of_its_own_is_said_once(server: Running) -> None:
+    for _ in range(3):
+        assert server.told(b"GET /fault HTTP/1.0\r\n\r\n") == b""
+    server.counts("broken", 3)
+    assert len(server.said) == 1
+    assert "KeyError: 'a fault' (test_export_server.py:" in server.said[0]
+    assert server.get()[0] == 200
 
 
 # --- how many ------------------------------------------------------------------------------------
@@ -224,6 +237,48 @@ def test_those_who_only_wait_make_room(server: Running) -> None:
         assert server.get()[0] == 200
         assert time.monotonic() < start + SOON / 2
         assert server.refused["evicted"] >= 2 * served.MOST_CONNECTIONS
+
+
+ONE = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+def test_nobody_goes_while_nobody_comes(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Full is not too many; who was answered and then has to go for another was not refused."""
+    monkeypatch.setattr(served, "GRACE_S", 0.0)
+    with ExitStack() as stack:
+        full = [stack.enter_context(server.connect()) for _ in range(served.MOST_CONNECTIONS)]
+        for connection in reversed(full):
+            connection.sendall(ONE)
+            assert connection.recv(1 << 16).endswith(b"this is /a\n")
+        assert server.get()[0] == 200
+        assert full[-1].recv(1) == b""  # answered first, so longest ago
+        assert server.refused["evicted"] == 0
+
+
+def test_those_who_wait_for_room_are_answered(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than there is room for come, and ask only then."""
+    monkeypatch.setattr(served, "GRACE_S", SOON)
+    with ExitStack() as stack:
+        crowd = [stack.enter_context(server.connect()) for _ in range(200)]
+        for connection in crowd:
+            connection.sendall(b"GET /a HTTP/1.0\r\n\r\n")
+            connection.shutdown(socket.SHUT_WR)
+        assert all(drained(connection).endswith(b"this is /a\n") for connection in crowd)
+    assert server.refused.total() == 0
+
+
+def test_it_ends_while_somebody_waits_for_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(served, "GRACE_S", SOON)
+    with ExitStack() as stack:
+        with Running(WebConfig()) as server:
+            crowd = [
+                stack.enter_context(server.connect()) for _ in range(served.MOST_CONNECTIONS + 1)
+            ]
+            crowd[-2].sendall(ONE)
+            assert crowd[-2].recv(1 << 16)
+        assert all(drained(connection) == b"" for connection in crowd)
 
 
 def test_no_descriptors_left(server: Running) -> None:
@@ -302,6 +357,7 @@ def test_what_is_no_tls(certificate: Tls) -> None:
             assert b"this is" not in server.told(data)
         server.counts("tls", 2)
         server.told(b"\x16\x03\x01\x02\x00\x01")  # the beginning of a ClientHello
+        server.counts("timeout")
         with securely(server, certificate.cert_file):
             pass
 

@@ -113,7 +113,7 @@ def command(
             _warn(each, config)
         refused: Counter[str] = Counter()
         exporter = Exporter(source.snapshot, refused, _say)
-        server = Server(sockets, exporter.answer, gate, refused)
+        server = Server(sockets, exporter.answer, gate, refused, _say)
         urls = " and ".join(_url(each, config) for each in sockets)
         held = ", ".join(standing.capabilities) or "none"
         ready = f"metrics at {urls}; running as uid {standing.uid}, capabilities: {held}"
@@ -140,9 +140,17 @@ async def _serve(server: Server, reaped: Ledger | None, ready: str) -> None:
 
 async def _reap(ledger: Ledger) -> None:
     """Make room for new tasks: those that ended keep their accounts until they are read."""
+    failing = False
     while True:
         await asyncio.sleep(REAP_S)
-        ledger.reap()
+        try:
+            ledger.reap()
+        except OSError as error:
+            if not failing:
+                _say(f"cannot make room for new tasks: {error}; trying again every second")
+            failing = True
+        else:
+            failing = False
 
 
 def _listening(text: str) -> socket.socket:

@@ -3,8 +3,8 @@
 One thread and one event loop. Every connection has a deadline for whatever it is doing, heads have
 a limit, and there are never more than so many connections: when one more comes, the one that was
 served longest ago, or never, has to go, half a second after that at the earliest. So a crowd that
-comes at once is served, and a client that keeps many connections open and says nothing keeps only
-itself from being served. Requests are answered one after the other.
+comes at once is served, and a client that keeps many connections open and says nothing keeps
+nobody out for longer than that. Requests are answered one after the other.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 from nettax.export.http import BadRequest, Request, Response, parse_head
 
@@ -25,6 +27,7 @@ __all__ = ["Guard", "Server"]
 
 MOST_CONNECTIONS = 128
 MOST_HEAD = 16 * 1024  # bytes; Prometheus sends about 500, a browser with cookies some thousand
+MOST_EMPTY = 4  # bytes: two empty lines before a request (RFC 9112, section 2.2)
 HEAD_S = 10.0  # from the first to the last byte of a request's head, and for a TLS handshake
 IDLE_S = 330.0  # between two requests; Prometheus itself closes idle connections after 300
 WRITE_S = 30.0
@@ -55,25 +58,28 @@ class Server:
         answer: Callable[[Request], Response],
         guard: Guard,
         refused: Counter[str],
+        say: Callable[[str], None],
     ) -> None:
         """`sockets` listen already; `answer` is called in the event loop's thread, in turn.
 
         `refused` counts by reason what was not answered as asked: `evicted`, `timeout`, `tls`,
-        `broken` (the client went away) and `malformed`.
+        `broken` (the client went away) and `malformed`. `say` is told, once, of a fault in here.
         """
         self._sockets = sockets
         self._answer = answer
         self._guard = guard
         self._refused = refused
+        self._say = say
+        self._faulty = False
         # With when they came or were last served, in that order.
         self._connections: dict[asyncio.Task[None], float] = {}
+        self._unanswered: set[asyncio.Task[None]] = set()
         self._ended = asyncio.Event()
 
     async def serve(self) -> None:
         """Accept and answer; cancel the task that runs this to stop it."""
         loop = asyncio.get_running_loop()
-        # What goes wrong with a connection after its task has ended is nobody's business.
-        loop.set_exception_handler(lambda loop, context: self._count("broken"))
+        loop.set_exception_handler(self._stray)
         accepting = [asyncio.create_task(self._accept(each)) for each in self._sockets]
         try:
             await asyncio.gather(*accepting)
@@ -86,10 +92,29 @@ class Server:
     def _count(self, reason: str) -> None:
         self._refused[reason] += 1
 
+    def _stray(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """What went wrong with a connection after its task had ended."""
+        error = context.get("exception")
+        if error is None or isinstance(error, OSError | EOFError):
+            self._count("broken")
+        else:
+            self._fault(error)
+
+    def _fault(self, error: BaseException) -> None:
+        """A fault of nettax, not of a client; it must neither be hidden nor fill a log."""
+        self._count("broken")
+        if not self._faulty:
+            self._faulty = True
+            frames = traceback.extract_tb(error.__traceback__)
+            where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+            self._say(
+                f"a connection failed by a fault of nettax, please report it: "
+                f"{type(error).__name__}: {error}{where}\nMore like it are only counted, as broken."
+            )
+
     async def _accept(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            await self._make_room()
             try:
                 accepted, _ = await loop.sock_accept(listening)
             except ConnectionError:  # it went away while it waited
@@ -99,20 +124,28 @@ class Server:
                 self._evict()
                 await asyncio.sleep(RETRY_S)
                 continue
+            try:
+                await self._make_room()
+            except asyncio.CancelledError:
+                accepted.close()
+                raise
             task = loop.create_task(self._connection(accepted))
             self._connections[task] = loop.time()
+            self._unanswered.add(task)
             task.add_done_callback(partial(self._forget, accepted))
 
     def _forget(self, accepted: socket.socket, task: asyncio.Task[None]) -> None:
         # Closed here, not by the task: one that is cancelled before it begins runs no line.
         accepted.close()
         self._connections.pop(task, None)
+        self._unanswered.discard(task)
         self._ended.set()
 
     async def _make_room(self) -> None:
-        """Wait for a connection to end, or for the one served longest ago to have had its time.
+        """For one who has come: wait for a connection to end, or for the one served longest ago to
+        have had its time.
 
-        Meanwhile newcomers wait in the kernel's queue: a crowd that comes at once is served.
+        Meanwhile others wait in the kernel's queue: a crowd that comes at once is served.
         """
         loop = asyncio.get_running_loop()
         while len(self._connections) >= MOST_CONNECTIONS:
@@ -136,7 +169,16 @@ class Server:
             task = next(iter(self._connections))
             del self._connections[task]
             task.cancel()
-            self._count("evicted")
+            if task in self._unanswered:
+                self._count("evicted")
+
+    def _served(self) -> None:
+        """The present connection goes to the end of the queue of those that may have to go."""
+        task = asyncio.current_task()
+        if task in self._connections:
+            del self._connections[task]
+            self._connections[task] = asyncio.get_running_loop().time()
+            self._unanswered.discard(task)
 
     async def _connection(self, accepted: socket.socket) -> None:
         transport: asyncio.BaseTransport | None = None
@@ -147,10 +189,6 @@ class Server:
             patience = HEAD_S
             while await self._exchange(reader, writer, patience):
                 patience = IDLE_S
-                task = asyncio.current_task()
-                if task in self._connections:  # to the end of the queue of those that may go
-                    del self._connections[task]
-                    self._connections[task] = asyncio.get_running_loop().time()
             await _linger(reader, writer)
         except TimeoutError:
             self._count("timeout")
@@ -158,6 +196,8 @@ class Server:
             self._count("tls")
         except (OSError, EOFError):
             self._count("broken")
+        except Exception as error:
+            self._fault(error)
         finally:
             if isinstance(transport, asyncio.WriteTransport):
                 transport.abort()
@@ -171,6 +211,7 @@ class Server:
         except BadRequest as error:
             self._count("malformed")
             await _send(writer, Response.text(error.status, str(error)), False, True)
+            self._served()
             return False
         except asyncio.IncompleteReadError as error:
             if error.partial:
@@ -178,6 +219,7 @@ class Server:
             return False
         response = await self._guard.admits(request) or self._respond(request)
         await _send(writer, response, request.method == "HEAD", not request.keep_alive)
+        self._served()
         return request.keep_alive
 
     def _respond(self, request: Request) -> Response:
@@ -195,18 +237,20 @@ async def _streams(
 
     Not by asyncio.start_server(): that one hands connections over only after their handshakes,
     and any number may be under way until then.
+
+    :raises TimeoutError: the handshake takes too long
     """
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit=MOST_HEAD, loop=loop)
     protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
     accepted.setblocking(False)
-    transport, _ = await loop.connect_accepted_socket(
-        lambda: protocol,
-        accepted,
-        ssl=context,
-        ssl_handshake_timeout=HEAD_S if context else None,
-        ssl_shutdown_timeout=LINGER_S if context else None,
-    )
+    async with asyncio.timeout(HEAD_S):  # asyncio's own would look as if the client had gone
+        transport, _ = await loop.connect_accepted_socket(
+            lambda: protocol,
+            accepted,
+            ssl=context,
+            ssl_shutdown_timeout=LINGER_S if context else None,
+        )
     return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
 
@@ -220,7 +264,9 @@ async def _head(reader: asyncio.StreamReader, patience: float) -> bytes:
     async with asyncio.timeout(patience) as deadline:
         first = await reader.readexactly(1)
         deadline.reschedule(asyncio.get_running_loop().time() + HEAD_S)
-        while first in b"\r\n":  # empty lines before a request are to be ignored
+        for _ in range(MOST_EMPTY):  # more are no request: endless ones would never yield
+            if first not in b"\r\n":
+                break
             first = await reader.readexactly(1)
         try:
             return first + await reader.readuntil(b"\r\n\r\n")
