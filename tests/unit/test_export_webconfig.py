@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,19 @@ PAIR = "cert_file: a, key_file: b"
     ("text", "message"),
     [
         ("[", "is not YAML"),
+        ("[" * 3000, "is not YAML"),
+        ("[]", "the file must have names"),
+        ("false", "the file must have names"),
+        ("tls_server_config: []", "tls_server_config must have names"),
+        ("tls_server_config: {}", "takes both cert_file and key_file"),
+        ("basic_auth_users: []", "basic_auth_users must have names"),
+        ("basic_auth_users: {}", "basic_auth_users names nobody"),
+        (f"basic_auth_users: {{alice: {HASH}}}\nbasic_auth_users:", "basic_auth_users comes twice"),
+        (f"basic_auth_users: {{alice: {HASH}, 'alice': {HASH}}}", "alice comes twice"),
+        (f"basic_auth_users: {{'a:b': {HASH}}}", "'a:b' has a colon"),
+        (f"basic_auth_users: {{alice: {HASH.replace('$10$', '$03$')}}}", "must cost 2^4 to 2^16"),
+        (f"tls_server_config: {{{PAIR}, min_version: TLS13, max_version: TLS12}}", "no client"),
+        ('tls_server_config: {cert_file: "a\\0b", key_file: k}', "cert_file must be text"),
         ("- a", "the file must have names"),
         ("basic_auth: {}", "does not know basic_auth in the file"),
         ("rate_limit: {burst: 1}", "does not know rate_limit"),
@@ -74,7 +88,7 @@ PAIR = "cert_file: a, key_file: b"
         ("basic_auth_users: {alice: secret}", "the password of alice is not a bcrypt hash"),
         ("basic_auth_users: {alice: 5}", "is not a bcrypt hash"),
         ("basic_auth_users: {1: x}", "must have names"),
-        (f"basic_auth_users: {{alice: {HASH.replace('$10$', '$31$')}}}", "costs more than"),
+        (f"basic_auth_users: {{alice: {HASH.replace('$10$', '$31$')}}}", "must cost"),
     ],
 )
 def test_what_is_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -95,5 +109,26 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
 
 def test_files_that_are_something_else(tmp_path: Path) -> None:
     written(tmp_path, "hello")
-    with pytest.raises(UsageError, match=r"cannot use .*web.yml for TLS"):
+    with pytest.raises(UsageError, match=r"cannot use .*web.yml with .*web.yml for TLS"):
         Tls(tmp_path / "web.yml", tmp_path / "web.yml").context()
+
+
+def test_a_key_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"cannot use .*a.key for TLS: No such file"):
+        Tls(written(tmp_path, "a certificate"), tmp_path / "a.key").context()
+
+
+def test_an_encrypted_key_is_refused_and_nobody_asked(tmp_path: Path) -> None:
+    """Not even where there is a terminal: a service that asked would wait for ever."""
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-days", "2", "-subj", "/O=x", "-passout", "pass:x"),
+            *("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"),
+            *("-keyout", "key", "-out", "crt"),
+        ],
+        check=True,
+        cwd=tmp_path,
+        stderr=subprocess.DEVNULL,
+    )
+    with pytest.raises(UsageError, match=r"cannot use .*key for TLS: it is encrypted"):
+        Tls(tmp_path / "crt", tmp_path / "key").context()

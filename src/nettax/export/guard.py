@@ -24,8 +24,6 @@ __all__ = ["Gate", "Passwords"]
 
 LOOK_S = 1.0  # how often to look whether a certificate has changed
 MOST_WAITING = 16  # checks of passwords
-# Of no password that anybody has: a name that does not exist must take as long as one that does.
-NOBODY = b"$2b$10$CwTycUXWue0Thq9StjUM0uJ8Q1p0f0bq1D4Zz0gW5nJ6n0mO5aT9e"
 
 
 class Gate:
@@ -91,7 +89,7 @@ class Passwords:
     """
 
     def __init__(self, users: dict[str, bytes]) -> None:
-        """`users` with their bcrypt hashes.
+        """`users`, at least one, with their bcrypt hashes.
 
         :raises NettaxError: bcrypt is not installed
         """
@@ -103,6 +101,9 @@ class Passwords:
             ) from error
         self._check = checkpw
         self._users = users
+        # What a name that nobody has is checked against, which must take as long as any that
+        # somebody has. The password might be right: it is refused all the same.
+        self._nobody = max(users.values(), key=_cost)
         self._key = secrets.token_bytes(32)
         self._right: set[bytes] = set()  # at most one for each user
         self._worker = ThreadPoolExecutor(1)
@@ -136,7 +137,7 @@ class Passwords:
     def _matches(self, name: str, password: bytes) -> bool:
         hashed = self._users.get(name)
         try:  # bcrypt compares in constant time
-            right = self._check(password, hashed or NOBODY)
+            right = self._check(password, hashed or self._nobody)
         except ValueError:  # longer than the 72 bytes that bcrypt takes, or with a NUL
             return False
         return right and hashed is not None
@@ -144,6 +145,11 @@ class Passwords:
     def _digest(self, name: str, password: bytes) -> bytes:
         parts = name.encode() + b"\0" + password
         return hashlib.blake2b(parts, key=self._key).digest()
+
+
+def _cost(hashed: bytes) -> bytes:
+    """The two digits of a bcrypt hash, ``$2b$10$…``, by which its cost doubles."""
+    return hashed.split(b"$")[2]
 
 
 def _credentials(header: str) -> tuple[str, bytes] | None:

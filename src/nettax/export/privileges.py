@@ -51,8 +51,9 @@ def account(user: str) -> pwd.struct_passwd:
     :raises MissingPrivilege: only root can become somebody else
     """
     try:
-        found = pwd.getpwuid(int(user)) if user.isdigit() else pwd.getpwnam(user)
-    except KeyError:
+        numbered = user.isascii() and user.isdigit()
+        found = pwd.getpwuid(int(user)) if numbered else pwd.getpwnam(user)
+    except (KeyError, ValueError):  # ValueError: a NUL
         raise UsageError(f"there is no user {user!r}") from None
     if found.pw_uid == 0 or found.pw_gid == 0:
         raise UsageError(f"--user {user} would leave nettax root's rights: name another")

@@ -34,7 +34,7 @@ CLIENT_AUTH = {
 }
 VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
 _HASH = re.compile(r"\$2[aby]\$(\d\d)\$[./0-9A-Za-z]{53}")
-MOST_COST = 16  # one check takes some 3 s then; each step more doubles it
+LEAST_COST, MOST_COST = 4, 16  # bcrypt's least; one check at 16 takes some 3 s, at each step twice
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +62,25 @@ class Tls:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version, context.maximum_version = self.min_version, self.max_version
         context.verify_mode = self.client_auth
-        path = self.cert_file
+        for path in self.files:  # ssl does not say which one it cannot read
+            try:
+                path.open("rb").close()
+            except OSError as error:
+                raise UsageError(f"cannot use {path} for TLS: {error.strerror}") from error
+        used = f"{self.cert_file} with {self.key_file}"
         try:
-            context.load_cert_chain(self.cert_file, self.key_file)
+            # Without a password given, OpenSSL would ask for that of a key on the terminal.
+            context.load_cert_chain(self.cert_file, self.key_file, password=_no_password)
             if self.client_ca_file:
-                path = self.client_ca_file
+                used = str(self.client_ca_file)
                 context.load_verify_locations(self.client_ca_file)
-        except (OSError, ssl.SSLError) as error:  # the one of ssl is an OSError without a name
-            why = error.strerror or str(error)
-            raise UsageError(f"cannot use {path} for TLS: {why}") from error
+        except _Encrypted:
+            raise UsageError(
+                f"cannot use {self.key_file} for TLS: it is encrypted.\n"
+                "Decrypt it: openssl pkey -in ENCRYPTED -out PLAIN"
+            ) from None
+        except OSError as error:  # the one of ssl is an OSError without a name
+            raise UsageError(f"cannot use {used} for TLS: {error.strerror or error}") from error
         return context
 
 
@@ -83,27 +93,53 @@ class WebConfig:
     """Names with the bcrypt hashes of their passwords; None lets anybody in."""
 
 
+class _Encrypted(Exception):
+    """A key asks for a password."""
+
+
+def _no_password() -> bytes:
+    raise _Encrypted
+
+
 def read(path: Path) -> WebConfig:
     """Read a web configuration file; paths in it are relative to its directory.
 
     :raises UsageError: it is missing, malformed, or asks for what nettax does not do
     :raises NettaxError: PyYAML is not installed
     """
+    found = _parsed(path)
+    if found is None:  # an empty file
+        return WebConfig()
+    top = _table(path, found, "the file", {"tls_server_config", "basic_auth_users"})
+    tls, users = top.get("tls_server_config"), top.get("basic_auth_users")
+    return WebConfig(
+        None if tls is None else _tls(path, tls), None if users is None else _users(path, users)
+    )
+
+
+def _parsed(path: Path) -> Any:
+    """What the YAML in a file says; a key that comes twice is refused, as one would be lost."""
     try:
         import yaml
     except ImportError as error:
         raise NettaxError(
             "reading --web.config.file takes PyYAML: pip install 'nettax[metrics]'"
         ) from error
+
+    class Strict(yaml.SafeLoader):
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            for name in names:
+                if names.count(name) > 1:
+                    raise UsageError(f"{path}: {name} comes twice")
+            return super().construct_mapping(node, deep)
+
     try:
-        found = yaml.safe_load(path.read_text()) or {}
+        return yaml.load(path.read_text(), Strict)  # noqa: S506  # it is a SafeLoader
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    top = _table(path, found, "the file", {"tls_server_config", "basic_auth_users"})
-    tls, users = top.get("tls_server_config"), top.get("basic_auth_users")
-    return WebConfig(_tls(path, tls) if tls else None, _users(path, users) if users else None)
 
 
 def _table(path: Path, value: Any, where: str, known: set[str] | None) -> dict[str, Any]:
@@ -120,7 +156,7 @@ def _table(path: Path, value: Any, where: str, known: set[str] | None) -> dict[s
 def _tls(path: Path, value: Any) -> Tls:
     table = _table(path, value, "tls_server_config", TLS_KEYS)
     for key, text in table.items():
-        if not isinstance(text, str):
+        if not isinstance(text, str) or "\0" in text:
             raise UsageError(f"{path}: {key} must be text")
     if not (table.get("cert_file") and table.get("key_file")):
         raise UsageError(f"{path}: tls_server_config takes both cert_file and key_file")
@@ -136,26 +172,39 @@ def _tls(path: Path, value: Any) -> Tls:
     authority = table.get("client_ca_file")
     if (client_auth != ssl.CERT_NONE) != bool(authority):
         raise UsageError(f"{path}: client_auth_type and client_ca_file go together")
+    oldest, newest = (
+        one_of("min_version", VERSIONS, "TLS12"),
+        one_of("max_version", VERSIONS, "TLS13"),
+    )
+    if oldest > newest:
+        raise UsageError(f"{path}: min_version is above max_version: no client could connect")
     return Tls(
         path.parent.resolve() / table["cert_file"],
         path.parent.resolve() / table["key_file"],
         client_auth,
         path.parent.resolve() / authority if authority else None,
-        one_of("min_version", VERSIONS, "TLS12"),
-        one_of("max_version", VERSIONS, "TLS13"),
+        oldest,
+        newest,
     )
 
 
 def _users(path: Path, value: Any) -> dict[str, bytes]:
     users = {}
     for name, hashed in _table(path, value, "basic_auth_users", None).items():
+        if ":" in name:
+            raise UsageError(f"{path}: {name!r} has a colon, which no user's name can have")
         found = _HASH.fullmatch(hashed) if isinstance(hashed, str) else None
         if not found:
             raise UsageError(
                 f"{path}: the password of {name} is not a bcrypt hash; make one with\n"
                 "htpasswd -nBC 10 '' | tr -d ':\\n'"
             )
-        if int(found[1]) > MOST_COST:
-            raise UsageError(f"{path}: the hash of {name} costs more than 2^{MOST_COST} rounds")
+        if not LEAST_COST <= int(found[1]) <= MOST_COST:
+            raise UsageError(
+                f"{path}: the hash of {name} must cost 2^{LEAST_COST} to 2^{MOST_COST} rounds, "
+                f"not 2^{int(found[1])}"
+            )
         users[name] = hashed.encode()
+    if not users:
+        raise UsageError(f"{path}: basic_auth_users names nobody: leave it out to let anybody in")
     return users
