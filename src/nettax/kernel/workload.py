@@ -49,7 +49,8 @@ class Workload:
     kind: str
     """One of `KINDS`."""
     name: str
-    """Ids of containers have 12 digits, as `docker ps` shows; units are as systemctl takes them."""
+    """Ids of containers have 12 digits, as `docker ps` shows; units are as systemctl takes them,
+    those of a user with `of user UID`."""
     path: str
     """The workload's topmost cgroup; what lies below it is the same workload."""
 
@@ -82,6 +83,7 @@ _CONTAINERS = tuple(
 )
 _UNIT = re.compile(r".*/([^/]+\.(service|scope))" + _END)
 _SLICE = re.compile(r".*/([^/]+\.slice)" + _END)
+_MANAGER = re.compile(r"/user@(\d+)\.service/")
 _SESSION = re.compile(r"/user-(\d+)\.slice/(session-[^/]+)\.scope\Z")
 
 
@@ -116,7 +118,10 @@ def _unit(path: str) -> Workload | None:
         top = path[: unit.end()]
         if session := _SESSION.search(top):
             return Workload("session", f"{session[2]} of user {session[1]}", top)
-        return Workload(unit[2], _short(unit[1].removeprefix("_")), top)
+        name = _short(unit[1].removeprefix("_"))
+        if manager := _MANAGER.search(top):  # each user's manager has its own init.scope
+            name += f" of user {manager[1]}"
+        return Workload(unit[2], name, top)
     if inner := _SLICE.match(path):
         return Workload("slice", _short(inner[1]), path[: inner.end()])
     return None
