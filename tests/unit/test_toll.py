@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -152,4 +153,35 @@ def test_a_user_without_one_has_roots(kept_at: Path, monkeypatch: pytest.MonkeyP
         as_root.setattr(os, "geteuid", lambda: 0)
         assert TOLL.save() == kept_at.parent / "shared/toll.json"
     assert not kept_at.exists()
+    assert Toll.load() == TOLL
+
+
+def test_one_that_does_not_fit_does_not_hide_roots(
+    kept_at: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state, "ROOT", kept_at.parent / "shared")
+    with monkeypatch.context() as as_root:
+        as_root.setattr(os, "geteuid", lambda: 0)
+        TOLL.save()
+    Toll(TOLL.points[:1], 1.5).save()
+    document = json.loads(kept_at.read_text())
+    document["of"][1] += "x"
+    kept_at.write_text(json.dumps(document))
+    assert Toll.load() == TOLL
+
+
+def test_a_home_that_nobody_may_enter(kept_at: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As nobody's where HOME is still /root: root's calibration is found all the same."""
+    monkeypatch.setattr(state, "ROOT", kept_at.parent / "shared")
+    with monkeypatch.context() as as_root:
+        as_root.setattr(os, "geteuid", lambda: 0)
+        TOLL.save()
+    real = os.stat
+
+    def refused(path: Any, *words: Any, **more: Any) -> os.stat_result:
+        if str(path) == str(kept_at):
+            raise PermissionError(13, "Permission denied")
+        return real(path, *words, **more)
+
+    monkeypatch.setattr(os, "stat", refused)  # root may read everything
     assert Toll.load() == TOLL

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,22 +40,20 @@ def keep(name: str, values: Mapping[str, Any]) -> Path:
 
 def kept(name: str) -> dict[str, Any] | None:
     """What was kept under a name for this machine, kernel and version; None if nothing was."""
-    try:
-        found = json.loads(_readable(name).read_text())
-        values: dict[str, Any] = found["values"]
-        return values if found["of"] == _identity() else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    for path in _places(name):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            found = json.loads(path.read_text())
+            values: dict[str, Any] = found["values"]
+            if found["of"] == _identity():
+                return values
+    return None
 
 
-def _readable(name: str) -> Path:
-    """One's own file or, where that is not, the one that root keeps for all."""
-    shared = ROOT / f"{name}.json"
-    try:
-        own = _path(name)
-    except NettaxError:
-        return shared
-    return own if own.exists() else shared
+def _places(name: str) -> Iterator[Path]:
+    """One's own file and, where that is missing or out of date, the one that root keeps for all."""
+    with suppress(NettaxError):
+        yield _path(name)
+    yield ROOT / f"{name}.json"
 
 
 def _identity() -> list[str]:
