@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ import pytest
 from nettax.export.snapshot import Snapshot, Source
 from nettax.export.workloads import OTHER
 from nettax.host import Host
-from nettax.ledger import Charges, Ledger
+from nettax.ledger import Charges, Ledger, Reading
 
 pytestmark = pytest.mark.needs_root
 
@@ -78,3 +80,22 @@ def test_a_reading_after_all_are_gone(host: Host) -> None:
         while extra := set(source._workloads.known()) - at_first:
             assert time.monotonic() < deadline, extra
             source.snapshot()
+
+
+class Alone(Ledger):
+    """A ledger that is read by one thread at a time, or says so."""
+
+    _reader = threading.Semaphore(1)
+
+    def read(self) -> Reading:
+        assert self._reader.acquire(blocking=False), "another thread is at it"
+        time.sleep(0.002)  # long enough for every other thread to come
+        self._reader.release()
+        return super().read()
+
+
+def test_snapshots_by_several_threads() -> None:
+    with Alone(by_cgroup=True, keep_tasks=False) as ledger, ThreadPoolExecutor(8) as pool:
+        source = Source(ledger, most_workloads=5)
+        found = list(pool.map(lambda _: source.snapshot(), range(40)))
+    assert len(found) == 40

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from http import HTTPStatus
 
@@ -217,3 +220,19 @@ def test_a_registry_of_the_client_library() -> None:
     assert {name for name, _ in expected.keys() - found.keys()} == {
         name for name, _ in expected if name.startswith(("process_", "nettax_exporter_"))
     }
+
+
+def test_a_registry_collected_by_several_threads() -> None:
+    """Readings are taken and rendered one after the other: a counter never falls in between."""
+    inside = threading.Semaphore(1)
+
+    def snapshot() -> Snapshot:
+        assert inside.acquire(blocking=False), "another thread is at it"
+        time.sleep(0.005)  # long enough for every other thread to come
+        inside.release()
+        return SNAPSHOT
+
+    collector = Collector(snapshot)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: len(list(collector.collect())), range(16)))
+    assert len(set(found)) == 1

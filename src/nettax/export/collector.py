@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ __all__ = ["Collector"]
 
 
 class Collector:
-    """Reads the ledger whenever its registry is collected, and never else.
+    """Reads the ledger whenever its registry is collected, and never else; by any thread.
 
     ::
 
@@ -40,6 +41,7 @@ class Collector:
         self._parse: Any = text_string_to_metric_families
         self._snapshot = snapshot
         self._exposition = Exposition()
+        self._lock = threading.Lock()  # readings must be rendered in the order of their taking
 
     def describe(self) -> list[Metric]:
         """Nothing: a registry that asks this does not collect at registration."""
@@ -50,5 +52,6 @@ class Collector:
 
         :raises OSError: the kernel refuses
         """
-        _, text = self._exposition.render(families(self._snapshot()))
+        with self._lock:
+            _, text = self._exposition.render(families(self._snapshot()))
         yield from self._parse(text.decode())

@@ -6,6 +6,7 @@ The only module here that reads the ledger. Between two snapshots it does nothin
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -54,7 +55,7 @@ class Snapshot:
 
 
 class Source:
-    """Takes snapshots of a running ledger.
+    """Takes snapshots of a running ledger; by any thread.
 
     The ledger must have been made with `by_cgroup`, and with `keep_tasks` where tasks are wanted.
     """
@@ -62,6 +63,7 @@ class Source:
     def __init__(self, ledger: Ledger, most_workloads: int, most_tasks: int = 0) -> None:
         """`most_workloads` and `most_tasks` have series of their own."""
         self._ledger = ledger
+        self._lock = threading.Lock()  # readings must be added up in the order of their taking
         self._last = ledger.began
         self._workloads = Workloads(most_workloads)
         self._most_tasks = most_tasks
@@ -76,6 +78,10 @@ class Source:
 
         :raises OSError: the kernel refuses
         """
+        with self._lock:
+            return self._snapshot()
+
+    def _snapshot(self) -> Snapshot:
         reading = self._ledger.read()
         since = replace(reading, histograms={}) - self._last
         began = self._ledger.began
