@@ -22,6 +22,9 @@ from typing import Any
 
 import pytest
 
+from nettax.export.catalog import _nothing
+from nettax.export.exposition import Exposition
+from nettax.export.metrics import families
 from nettax.host import Host
 from nettax.kernel import cpus
 from nettax.lab import Testbed
@@ -143,6 +146,43 @@ def exporter(*options: str) -> Iterator[str]:
 def test_rules_pass_their_tests() -> None:
     promtool("check", "rules", RULES)
     promtool("test", "rules", RULES.with_suffix(".test.yml"))
+
+
+def test_expressions_of_the_docs_work_for_several_hosts(tmp_path: Path) -> None:
+    """As rules, over all series of two hosts: each gives something for both, and no error."""
+    table = (CONTRIB.parent / "docs/tables/metrics.md").read_text()
+    expressions = [
+        found.replace(r"\|", "|") for found in re.findall(r"\| `([^`]*nettax_[^`]*)` \|\n", table)
+    ]
+    assert len(expressions) >= 8
+    names = {expression: f"docs:{i}" for i, expression in enumerate(expressions)}
+    lines = Exposition().render(families(_nothing()))[0].decode().splitlines()
+    series = [line.rpartition(" ")[0] for line in lines if not line.startswith("#")]
+    named = [
+        each.replace("{", f'{{instance="{host}",')
+        if "{" in each
+        else f'{each}{{instance="{host}"}}'
+        for each in series
+        for host in "ab"
+    ]
+    rules = [{"record": name, "expr": expression} for expression, name in names.items()]
+    (tmp_path / "rules.yml").write_text(
+        json.dumps({"groups": [{"name": "docs", "rules": rules}]})  # JSON is YAML
+    )
+    test = {
+        "interval": "15s",
+        "input_series": [{"series": each, "values": "1+1x80"} for each in named],
+        "promql_expr_test": [
+            {
+                "expr": f"count(count by (instance) ({name}))",
+                "eval_time": "10m",
+                "exp_samples": [{"labels": "{}", "value": 2}],
+            }
+            for name in names.values()
+        ],
+    }
+    (tmp_path / "test.yml").write_text(json.dumps({"rule_files": ["rules.yml"], "tests": [test]}))
+    promtool("test", "rules", tmp_path / "test.yml")
 
 
 @pytest.mark.parametrize("options", [(), ("--tasks", "10", "--time-programs")])

@@ -11,7 +11,7 @@ from dataclasses import replace
 from http import HTTPStatus
 
 import pytest
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.parser import text_string_to_metric_families as plain
 
 from nettax.export.collector import Collector
@@ -63,6 +63,7 @@ SLOTS = [0] * 40
 SLOTS[3], SLOTS[9], SLOTS[12], SLOTS[39] = 1, 10, 100, 1000
 SNAPSHOT = Snapshot(
     cpus=[CPU],
+    unaccounted=2,
     squeezes={3: 2**32 + 7},
     toll={3: TollPoint(90.0, 1200.0, 900.0, 1500.0)},
     workloads={("docker", 'a "b"'): CHARGES, OTHER: Charges()},
@@ -119,6 +120,7 @@ def test_cpus() -> None:
     assert value(found, "nettax_cpu_interrupt_toll_seconds", cpu="3") == 1.2e-6
     assert value(found, "nettax_cpu_stolen_seconds_total", cpu="3", source="net_rx") == 2
     assert value(found, "nettax_cpu_online", cpu="3") == 1
+    assert value(found, "nettax_cpus_unaccounted") == 2
 
 
 def test_workloads() -> None:
@@ -236,3 +238,11 @@ def test_a_registry_collected_by_several_threads() -> None:
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda _: len(list(collector.collect())), range(16)))
     assert len(set(found)) == 1
+
+
+def test_the_start_is_the_process_s() -> None:
+    """Not the exporter's, as Prometheus' own library tells it."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    expected = registry.get_sample_value("process_start_time_seconds")
+    assert value(scraped(SNAPSHOT), "process_start_time_seconds") == expected

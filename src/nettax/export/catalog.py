@@ -53,6 +53,7 @@ def _nothing() -> Snapshot:
     task = SimpleNamespace(pid=0, comm="", charges=Charges())
     return Snapshot(
         cpus=[CpuShare(**cpu)],
+        unaccounted=0,
         squeezes={0: 0},
         toll={0: TollPoint(1, 0, 0, 0)},
         workloads={("", ""): Charges()},

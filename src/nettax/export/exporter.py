@@ -19,6 +19,7 @@ from nettax.export.exposition import (
 from nettax.export.http import Request, Response
 from nettax.export.metrics import families
 from nettax.export.snapshot import Snapshot
+from nettax.kernel.files import read_text
 from nettax.version import __version__
 
 __all__ = ["Exporter"]
@@ -52,7 +53,7 @@ class Exporter:
         self._page: tuple[float, bytes, bytes] | None = None
         self._scrapes = self._failures = 0
         self._spent_s = 0.0
-        self._start_s = time.time()
+        self._start_s = _started()
 
     def answer(self, request: Request) -> Response:
         """What a page says."""
@@ -106,6 +107,13 @@ class Exporter:
                 for reason in ("broken", "evicted", "malformed", "timeout", "tls")
             ],
         )
+
+
+def _started() -> float:
+    """When this process started, in seconds since 1970, by the kernel's clock ticks."""
+    fields = read_text("/proc/self/stat").rpartition(")")[2].split()  # from the third one on
+    boot_s = int(read_text("/proc/stat").partition("\nbtime ")[2].split(None, 1)[0])
+    return boot_s + int(fields[22 - 3]) / os.sysconf("SC_CLK_TCK")
 
 
 def _process(start_s: float) -> Iterator[Family]:

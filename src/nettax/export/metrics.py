@@ -117,7 +117,8 @@ def _cpus(snapshot: Snapshot) -> Iterator[Family]:
     yield _signed("cpu_residual_seconds", "Wall time less all accounts; signed.", cpus)
     yield _counter(
         "cpu_stolen_seconds",
-        "The account stolen, by what took the time from tasks: hard IRQs or a softirq vector.",
+        "The account stolen, by what took the time: hard IRQs, from network kernel threads too, "
+        "or a softirq vector, from tasks; also what a task's own sending ran.",
         by("source", lambda cpu: cpu.stolen_ns),
     )
     yield _counter(
@@ -164,6 +165,11 @@ def _cpus(snapshot: Snapshot) -> Iterator[Family]:
         "gauge",
         "1 while the CPU is online; the accounts of one that is not stand still.",
         [("", f'cpu="{cpu.cpu}"', int(cpu.online)) for cpu in cpus],
+    )
+    yield _gauge(
+        "cpus_unaccounted",
+        "Online CPUs without accounts: not among those chosen, or online only since the start.",
+        snapshot.unaccounted,
     )
 
 

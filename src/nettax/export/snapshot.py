@@ -17,6 +17,7 @@ from nettax.errors import MissingFeature
 from nettax.export.workloads import Label, Workloads
 from nettax.kernel.accounting import Accounting
 from nettax.kernel.cgroup import v2_mount
+from nettax.kernel.cpus import online
 from nettax.ledger import (
     Charges,
     CpuShare,
@@ -39,6 +40,8 @@ class Snapshot:
     """The ledger since it began."""
 
     cpus: Sequence[CpuShare]
+    unaccounted: int
+    """Online CPUs that are not among them."""
     squeezes: Mapping[int, int]
     """By CPU, however often the kernel's counter of 32 bits has wrapped."""
     toll: Mapping[int, TollPoint]
@@ -99,6 +102,7 @@ class Source:
         toll = since.toll
         return Snapshot(
             cpus=whole.cpus,
+            unaccounted=len(set(online()) - set(self._ledger.cpus)),
             squeezes=dict(self._squeezes),
             toll={c.cpu: toll.at(_rate(c)) for c in since.cpus} if toll else {},
             workloads=self._workloads.totals(),
