@@ -40,3 +40,7 @@ def test_reaping_goes_on_after_a_failure(
 
     asyncio.run(reap())
     assert capsys.readouterr().err.count("cannot make room for new tasks") == 1
+
+
+def test_examples_have_no_address_that_a_man_page_would_make_a_link() -> None:
+    assert "://" not in export.EXAMPLES

@@ -129,6 +129,8 @@ def test_a_series_that_left_begins_anew() -> None:
         ("application/openmetrics-text;q=0", False),
         ("application/openmetrics-text;q=much", False),
         ("application/openmetrics-text;version=9.9.9", False),
+        ('Application/OpenMetrics-Text; Version="1.0.0"; Q=0.5', True),
+        ('application/openmetrics-text; version="9.9.9"', False),
         (
             "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,"
             "application/openmetrics-text;version=0.0.1;q=0.5,"

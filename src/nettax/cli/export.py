@@ -32,7 +32,7 @@ REAP_S = 1.0
 EXAMPLES = """
 \b
 Examples:
-  nettax export                            http://127.0.0.1:10924/metrics
+  nettax export                            answers at 127.0.0.1:10924/metrics
   nettax export --user nobody              as root, but only to load
   nettax export --listen '[::]:10924' --web.config.file web.yml
   nettax export --tasks 20 --max-groups 50

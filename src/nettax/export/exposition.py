@@ -99,8 +99,10 @@ def wants_openmetrics(accept: str) -> bool:
     """Whether a client that sent this Accept header would rather have OpenMetrics."""
     weights = {"application/openmetrics-text": 0.0, "text/plain": 0.0}
     for choice in accept.split(","):
+        # Names go by any case, and values may be quoted (RFC 9110, section 5.6.6).
         kind, *parameters = (part.strip() for part in choice.split(";"))
-        named = dict(parameter.partition("=")[::2] for parameter in parameters)
+        kind, pairs = kind.lower(), (parameter.partition("=")[::2] for parameter in parameters)
+        named = {name.lower(): value.strip('"') for name, value in pairs}
         if kind in weights and named.get("version", "1.0.0") in ("0.0.4", "0.0.1", "1.0.0"):
             try:
                 weight = float(named.get("q", "1"))
