@@ -11,6 +11,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -42,6 +43,7 @@ AS_NOBODY = [
     *("--bounding-set", "-all,+bpf,+perfmon"),
     *("--inh-caps", "-all,+bpf,+perfmon", "--ambient-caps", "+bpf,+perfmon"),
 ]
+GROUP = 64999  # that nobody else is in
 SPIN = "import os\nwhile True: os.getppid()"
 
 
@@ -349,6 +351,34 @@ def test_tls_and_a_password(tmp_path: Path) -> None:
 
         assert status("wrong") == 401
         assert [status("sesame") for _ in range(3)] == [200] * 3
+
+
+def test_files_of_a_group_that_the_user_is_in() -> None:
+    """As the unit has them: never root, the files for root and a group, and 0640."""
+    hashed = bcrypt.hashpw(b"sesame", bcrypt.gensalt(4)).decode()
+    # Not below tmp_path, which is in a directory that only root may enter.
+    with tempfile.TemporaryDirectory() as directory:
+        os.chown(directory, 0, GROUP)
+        Path(directory).chmod(0o750)
+        web = Path(directory, "web.yml")
+        web.write_text(f"basic_auth_users: {{prometheus: {hashed}}}\n")
+        os.chown(web, 0, GROUP)
+        web.chmod(0o640)
+        words = ["--groups" if word == "--clear-groups" else word for word in AS_NOBODY]
+        words.insert(words.index("--groups") + 1, str(GROUP))
+        with exporter("--web.config.file", str(web), prefix=words) as export:
+            assert export.status()["Groups"].split() == [str(GROUP)]
+            assert export.get()[0] == 401
+            basic = base64.b64encode(b"prometheus:sesame").decode()
+            assert export.get(Authorization=f"Basic {basic}")[0] == 200
+            hidden = subprocess.run(
+                [*AS_NOBODY, *EXPORT, "--web.config.file", str(web)],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+    assert hidden.returncode == 2
+    assert hidden.stderr == f"nettax: cannot read {web}: Permission denied\n"
 
 
 def test_a_web_configuration_that_asks_too_much(tmp_path: Path) -> None:
