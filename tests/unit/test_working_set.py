@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
 
 import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nettax.canary.canary import MOST_LIFETIME_S, CanaryInterval, NoProgress
+from nettax.canary.histogram import BUCKETS, GapHistogram
 from nettax.canary.working_set import Parts, Speed, WorkingSet, parts
 from nettax.cli.canary import share, sizes
-from nettax.errors import UsageError
+from nettax.errors import NettaxError, UsageError
+from nettax.experiment import working_set
 from nettax.experiment.environment import Environment
 from nettax.experiment.estimate import median
-from nettax.experiment.working_set import Experiment, Round, SizeResult
+from nettax.experiment.schedule import Run, Schedule
+from nettax.experiment.working_set import Experiment, Round, SizeResult, experiment
+from nettax.kernel import cpus
+from nettax.kernel.memory import available_bytes
 from nettax.report.fields import TABLES
 from nettax.report.working_set import experiment_document, experiment_text, size_text
 
@@ -106,6 +116,7 @@ def result(size: int, indirect: float) -> SizeResult:
         turn_ns=median([98.0]),
         measures={name: median([getattr(r, name) for r in rounds]) for name in Round.__slots__},
         rounds=rounds,
+        repeated=0,
     )
 
 
@@ -131,7 +142,8 @@ def test_the_text_tells_which_size_lost_more_than_time() -> None:
     assert max(map(len, text.splitlines())) <= 80
     assert "+10.0 [+7.0, +13.0]" in text
     assert "0: no indirect cost shows: 0.0 [-1.8, 1.8] % of its speed." in text
-    assert "256M: beside the time taken, 5.9 [4.1, 7.6] % of its speed went to cold caches." in text
+    assert "256M: beside the time taken, 5.9 [4.1, 7.6] % of its speed\n" in text
+    assert "\n  went to cold caches." in text
     assert "not calibrated" in text
 
 
@@ -143,12 +155,128 @@ def test_a_few_rounds_prove_nothing() -> None:
     assert "256M: too few rounds" in experiment_text(replace(EXPERIMENT, sizes=(few,)))
 
 
-def test_a_busy_host_is_named() -> None:
-    size = EXPERIMENT.sizes[0]
-    measures = {**size.measures, "control_direct": median([0.3] * 7)}
-    text = experiment_text(replace(EXPERIMENT, sizes=(replace(size, measures=measures),)))
-    assert "others took 30 % of its time" in text
+def with_measures(size: SizeResult, **values: list[float]) -> str:
+    """The text, if some of a size's measures had these values."""
+    measures = {**size.measures, **{name: median(values[name]) for name in values}}
+    return experiment_text(replace(EXPERIMENT, sizes=(replace(size, measures=measures),)))
+
+
+@pytest.mark.parametrize("size", EXPERIMENT.sizes, ids=["0", "256M"])
+@pytest.mark.parametrize("more", [[0.1] * 3, [0.1] * 7, [0.0] * 7, [-0.1] * 7])
+def test_a_busy_host_is_named(size: SizeResult, more: list[float]) -> None:
+    text = with_measures(size, control_direct=[0.3] * 7, more=more)
+    assert "others took 30 % of its time: repeat it on a quiet host" in text
+    assert max(map(len, text.splitlines())) <= 80
     assert "others took" not in experiment_text(EXPERIMENT)
+
+
+def test_what_cannot_be_cold_caches_is_not_called_that() -> None:
+    nothing, big = EXPERIMENT.sizes
+    text = with_measures(nothing, more=[0.1] * 7)
+    assert "0: beside the time taken, 10.0 [10.0, 10.0] % of its speed" in text
+    assert "went to something other than time." in text
+    text = with_measures(big, more=[-0.1] * 7)
+    assert "negative:\n  the two conditions differed in something else." in text
+    assert "no indirect cost shows" not in text
+
+
+def test_repeated_rounds_are_told() -> None:
+    assert "repeated" not in experiment_text(EXPERIMENT)
+    again = tuple(replace(size, repeated=2) for size in EXPERIMENT.sizes)
+    found = replace(EXPERIMENT, sizes=again)
+    assert "4 rounds were repeated: the canary did not run." in experiment_text(found)
+    assert [each["repeated_rounds"] for each in experiment_document(found)["sizes"]] == [2, 2]
+
+
+@contextmanager
+def nothing_done() -> Iterator[None]:
+    yield
+
+
+def starving(windows: set[int]) -> Callable[[], Any]:
+    """What measures a window by its number, but for some in which the canary does not run."""
+    number = 0
+
+    def measure() -> int:
+        nonlocal number
+        number += 1
+        if number in windows:
+            raise NoProgress("the canary made no progress between the readings.")
+        return number
+
+    return measure
+
+
+# Windows: 1 idle, then two of each run, so 5 of the first round; 6 to 9 are the second's.
+@pytest.mark.parametrize(
+    ("starved", "repeated"), [(set(), 0), ({1}, 1), ({2}, 1), ({5}, 1), ({7}, 1), ({6, 10}, 2)]
+)
+def test_a_starved_round_is_repeated_and_the_others_kept(starved: set[int], repeated: int) -> None:
+    schedule = Schedule.draw(["load", "control"], 8, seed=3)
+    steps: list[None] = []
+    conditions = {"load": nothing_done, "control": nothing_done}
+    runs, again = working_set._rounds(
+        schedule, conditions, starving(starved), 2, lambda: steps.append(None)
+    )
+    assert again == repeated
+    assert len(steps) == 8
+    orders = [tuple(run.condition for run in runs if run.round == number) for number in range(8)]
+    assert tuple(orders) == schedule.rounds
+
+
+def test_too_many_starved_rounds_are_an_error() -> None:
+    schedule = Schedule.draw(["load", "control"], 8, seed=3)
+    conditions = {"load": nothing_done, "control": nothing_done}
+    with pytest.raises(NoProgress):
+        working_set._rounds(schedule, conditions, starving({1, 2, 3}), 2, lambda: None)
+
+
+def window(rate: float, interrupts: int = 0) -> Any:
+    """A second of a canary that had this share of the turns; 10,000 hard IRQs on its CPU."""
+    canary = CanaryInterval(
+        pid=7,
+        engine="working-set",
+        start_ns=0,
+        end_ns=10**9,
+        iterations=round(1e7 * rate),
+        gaps=0,
+        gap_ns=0,
+        gap_histogram=GapHistogram((0,) * BUCKETS),
+        user_ns=0,
+        system_ns=0,
+        cpu_ns=10**9,
+        run_delay_ns=0,
+    )
+    task = SimpleNamespace(interrupts=interrupts, toll_ns=None, kept_off_ns=0)
+    cpu = SimpleNamespace(hardirq_count=10_000, wall_ns=10**9)
+    booked = SimpleNamespace(cpus=[cpu], task=lambda pid: task)
+    return working_set._Window(canary, cast("Any", booked), 7, 1e5)
+
+
+@pytest.mark.parametrize(("interrupts", "each_ns"), [(5_000, 20_000), (10_000, 10_000), (0, 0)])
+def test_the_cost_of_an_interrupt_is_of_those_that_hit_the_canary(
+    interrupts: int, each_ns: float
+) -> None:
+    idle = window(1.0)
+    load = Run("load", 0, idle, window(0.9, interrupts), idle)
+    found = working_set._round(load, Run("control", 0, idle, idle, idle))
+    assert found.indirect == pytest.approx(0.1)
+    assert found.interrupts_per_s == 10_000
+    assert found.indirect_ns_per_interrupt == pytest.approx(each_ns)
+
+
+@pytest.mark.skipif(len(cpus.online()) < 2, reason="--load takes two CPUs")
+def test_a_size_that_cannot_fit_is_found_before_anything_is_made() -> None:
+    available = available_bytes()
+    if available is None or available >= 256 << 30:
+        pytest.skip("any size fits here")
+    with pytest.raises(NettaxError, match="does not fit"):
+        # Needs no privilege: a testbed is not tried.
+        experiment([0, 256 << 30], rounds=1)
+
+
+def test_a_lifetime_fits_the_engines() -> None:
+    assert MOST_LIFETIME_S in WorkingSet(0, 0, lifetime_s=10**12)._arguments
 
 
 def test_the_text_fits_whatever_the_figures() -> None:

@@ -28,14 +28,21 @@ second (0.5 % of its time: neighbours on the core, cache misses of the canary's 
 least interrupt, a bare IPI, takes over 0.5 µs: 250 ns parts the two.
 """
 LIFETIME_S = 600
+MOST_LIFETIME_S = 2**31 - 1
+"""The engines take a C int."""
+
+
+class NoProgress(NettaxError):
+    """A canary published nothing between two readings."""
 
 
 @dataclass(frozen=True, slots=True)
 class CanaryReading:
     """What a canary has done since its start. Subtract two to learn of the time between.
 
-    The progress is of one moment, ``stamp_ns``, at which the canary published it: at most 50 µs of
-    its own running time before the reading. The kernel's four times are of the reading itself.
+    The progress is of one moment, ``stamp_ns``, at which the canary published it: within the last
+    50 µs of its own running time before the reading, the working set within its last 1024 turns
+    (40 to 150 µs). The kernel's four times are of the reading itself.
     """
 
     pid: int
@@ -61,15 +68,15 @@ class CanaryReading:
         """Return what happened since ``earlier``.
 
         :raises UsageError: the readings are of two canaries, or in the wrong order.
-        :raises NettaxError: the canary published nothing in between: it was stopped all the time,
-            or the readings are less than 50 µs apart.
+        :raises NoProgress: the canary published nothing in between: it was stopped all the time,
+            or the readings are less than 50 µs apart (a working set: less than 1024 turns).
         """
         if (self.pid, self.engine) != (earlier.pid, earlier.engine):
             raise UsageError(f"pids {earlier.pid} and {self.pid} are two canaries: no interval.")
         if self.stamp_ns < earlier.stamp_ns:
             raise UsageError("subtract the earlier reading from the later.")
         if self.stamp_ns == earlier.stamp_ns:
-            raise NettaxError(f"the canary (pid {self.pid}) made no progress between the readings.")
+            raise NoProgress(f"the canary (pid {self.pid}) made no progress between the readings.")
         wall_ns = self.stamp_ns - earlier.stamp_ns
         cycles = self.cycles - earlier.cycles
         return CanaryInterval(
@@ -102,7 +109,8 @@ class CanaryInterval:
     iterations: int
     gaps: int
     gap_ns: int
-    """The length of all gaps together; each holds one turn of the loop, about 12 ns."""
+    """The length of all gaps together; each holds one turn of the loop: 12 ns of the gap
+    engine's, 30 to 150 ns of a working set's."""
     gap_histogram: GapHistogram
     user_ns: int
     system_ns: int

@@ -1,7 +1,8 @@
 """How long the gaps were: counts in buckets that grow with the length, four to an octave.
 
 Buckets are exact to 8 ns; above that each is a quarter of a power of two wide, so that a length
-is known to within 25 %. The writer's half of the arithmetic is ``bucket`` in native/canary.c.
+is known to within 25 %. The writer's half of the arithmetic is ``canary_bucket`` in
+native/meter.c.
 """
 
 from __future__ import annotations

@@ -18,7 +18,13 @@ from statistics import mean
 from types import TracebackType
 from typing import Self
 
-from nettax.canary.canary import LIFETIME_S, CanaryInterval, CanaryReading, read
+from nettax.canary.canary import (
+    LIFETIME_S,
+    MOST_LIFETIME_S,
+    CanaryInterval,
+    CanaryReading,
+    read,
+)
 from nettax.canary.process import START_LIMIT_S, EngineProcess
 from nettax.errors import NettaxError, UsageError
 from nettax.kernel.memory import available_bytes, process_memory
@@ -28,7 +34,7 @@ __all__ = ["Parts", "Speed", "WorkingSet", "parts"]
 GAP_THRESHOLD_NS = 1_000
 """The shortest turn that counts as interrupted.
 
-A turn takes 50 to 150 ns; its slowest are those of misses in the TLB and all caches, up to some
+A turn takes 30 to 150 ns; its slowest are those of misses in the TLB and all caches, up to some
 hundreds of ns. An interrupt that handles a packet takes 2 µs or more.
 """
 LEAST_BYTES = 4096
@@ -99,6 +105,7 @@ class WorkingSet:
         self._cpu = cpu
         self.size = size // 1024 * 1024
         self._huge_pages = huge_pages
+        lifetime_s = min(lifetime_s, MOST_LIFETIME_S)
         self._arguments = (cpu, lifetime_s, GAP_THRESHOLD_NS, size // 1024, int(huge_pages))
 
     def __enter__(self) -> Self:
@@ -107,12 +114,7 @@ class WorkingSet:
         :raises UsageError: no such CPU.
         :raises NettaxError: there is not enough memory, or it cannot start.
         """
-        available = available_bytes()
-        if available is not None and self.size > available // 10 * 9:
-            raise NettaxError(
-                f"a working set of {self.size >> 20} MiB does not fit: {available >> 20} MiB of "
-                "memory are available, and the rest of the host wants some too."
-            )
+        self.check_fits()
         self._process = EngineProcess(
             "canary_working_set",
             *self._arguments,
@@ -128,6 +130,18 @@ class WorkingSet:
         traceback: TracebackType | None,
     ) -> None:
         self._process.stop()
+
+    def check_fits(self) -> None:
+        """See that there is memory for it now.
+
+        :raises NettaxError: there is not enough.
+        """
+        available = available_bytes()
+        if available is not None and self.size > available // 10 * 9:
+            raise NettaxError(
+                f"a working set of {self.size >> 20} MiB does not fit: {available >> 20} MiB of "
+                "memory are available, and the rest of the host wants some too."
+            )
 
     @property
     def pid(self) -> int:

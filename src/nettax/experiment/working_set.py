@@ -23,16 +23,18 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 from nettax.canary import CanaryInterval
+from nettax.canary.canary import NoProgress
 from nettax.canary.working_set import Parts, Speed, WorkingSet, parts
 from nettax.errors import UsageError
 from nettax.experiment.environment import Environment, environment
 from nettax.experiment.estimate import Estimate, median
-from nettax.experiment.schedule import Run, Schedule, interleave
+from nettax.experiment.schedule import Condition, Run, Schedule, interleave
 from nettax.experiment.traffic import settle
 from nettax.experiment.watch import SPARE_S, off
 from nettax.host import Host
@@ -124,8 +126,9 @@ class Round:
     control_direct: float
     """Time taken in the control, which is not to have any."""
     indirect_ns_per_interrupt: float
-    """What the canary lost to slowness after each interrupt, in ns of its own time."""
+    """What the canary lost to slowness after each interrupt that hit it, in ns of its own time."""
     interrupts_per_s: float
+    """On its CPU, whoever was hit."""
     packets_per_s: float
     control_packets_per_s: float
 
@@ -141,6 +144,8 @@ class SizeResult:
     measures: dict[str, Estimate]
     """An estimate for each field of `Round`."""
     rounds: tuple[Round, ...]
+    repeated: int
+    """How many rounds more were begun, but the canary did not run in a window of theirs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,11 +190,12 @@ def experiment(
 ) -> Experiment:
     """Measure the indirect cost at each size, on `cpu` (the last one online); 1.5 s a round.
 
+    A round in which the canary did not run is repeated, at most rounds // 4 times in all.
     Namespaces, processes and masks are journalled and gone afterwards.
 
     :raises UsageError: fewer than two CPUs online; no such size
     :raises MissingPrivilege: the testbed or the ledger may not be set up
-    :raises NettaxError: there is not enough memory
+    :raises NettaxError: there is not enough memory, or the canary too often did not run
     """
     require_host_pids()
     online = cpus.online()
@@ -197,10 +203,12 @@ def experiment(
         raise UsageError("--load takes two CPUs, one sends to the other: one is online")
     victim = online[-1] if cpu is None else cpu
     sender = next(other for other in reversed(online) if other != victim)
-    lifetime_s = math.ceil(rounds * MOST_ROUND_S) + SPARE_S
+    spare = rounds // 4  # rounds that may be repeated
+    lifetime_s = math.ceil((rounds + spare) * MOST_ROUND_S) + SPARE_S
     canaries = [
         WorkingSet(victim, size, huge_pages=huge_pages, lifetime_s=lifetime_s) for size in sizes
     ]
+    max(canaries, key=lambda canary: canary.size).check_fits()
     schedule = Schedule.draw(["load", "control"], rounds, seed)
     toll = Toll.load()
     done, results = 0, []
@@ -208,7 +216,7 @@ def experiment(
     def step() -> None:
         nonlocal done
         done += 1
-        progress(done, len(canaries) * 2 * rounds)
+        progress(done, len(canaries) * rounds)
 
     with (
         off(victim),
@@ -220,8 +228,10 @@ def experiment(
         beds = {"load": steered, "control": inline}
         for canary in canaries:
             with canary:
-                runs = list(_runs(canary, ledger, beds, sender, pps, schedule, step))
-                results.append(_result(canary.size, canary.huge_bytes(), runs))
+                conditions, measure = _stage(canary, ledger, beds, sender, pps)
+                runs, repeated = _rounds(schedule, conditions, measure, spare, step)
+                spare -= repeated
+                results.append(_result(canary.size, canary.huge_bytes(), runs, repeated))
     return Experiment(
         sizes=tuple(results),
         pps=pps,
@@ -235,15 +245,10 @@ def experiment(
     )
 
 
-def _runs(
-    canary: WorkingSet,
-    ledger: Ledger,
-    beds: dict[str, Testbed],
-    sender: int,
-    pps: int,
-    schedule: Schedule,
-    step: Callable[[], None],
-) -> Iterator[Run[_Window]]:
+def _stage(
+    canary: WorkingSet, ledger: Ledger, beds: dict[str, Testbed], sender: int, pps: int
+) -> tuple[dict[str, Condition], Callable[[], _Window]]:
+    """The conditions, and what measures a window in any of them."""
     flow: UdpFlow | None = None
 
     @contextmanager
@@ -256,10 +261,39 @@ def _runs(
             finally:
                 flow = None
 
-    conditions = {name: (lambda bed=bed: traffic(bed)) for name, bed in beds.items()}
-    for run in interleave(schedule, conditions, lambda: _measure(canary, ledger, flow)):
-        yield run
-        step()
+    conditions: dict[str, Condition] = {name: partial(traffic, bed) for name, bed in beds.items()}
+    return conditions, lambda: _measure(canary, ledger, flow)
+
+
+def _rounds(
+    schedule: Schedule,
+    conditions: Mapping[str, Condition],
+    measure: Callable[[], _Window],
+    spare: int,
+    step: Callable[[], None],
+) -> tuple[list[Run[_Window]], int]:
+    """All rounds of a schedule, and how many were repeated as the canary did not run in them.
+
+    :raises NoProgress: more than `spare` were to be
+    """
+    runs: list[Run[_Window]] = []
+    repeated = done = 0
+    while done < len(schedule.rounds):
+        rest = replace(schedule, rounds=schedule.rounds[done:])
+        begun: list[Run[_Window]] = []
+        try:
+            for run in interleave(rest, conditions, measure):
+                begun.append(replace(run, round=done))
+                if len(begun) == len(conditions):
+                    runs += begun
+                    begun.clear()
+                    done += 1
+                    step()
+        except NoProgress:
+            if repeated == spare:
+                raise
+            repeated += 1
+    return runs, repeated
 
 
 def _measure(canary: WorkingSet, ledger: Ledger, flow: UdpFlow | None) -> _Window:
@@ -273,7 +307,7 @@ def _measure(canary: WorkingSet, ledger: Ledger, flow: UdpFlow | None) -> _Windo
     return _Window(progress, interval, canary.pid, sent * 1e9 / interval.wall_ns)
 
 
-def _result(size: int, huge_bytes: int, runs: Sequence[Run[_Window]]) -> SizeResult:
+def _result(size: int, huge_bytes: int, runs: Sequence[Run[_Window]], repeated: int) -> SizeResult:
     by_round: dict[int, dict[str, Run[_Window]]] = {}
     for run in runs:
         by_round.setdefault(run.round, {})[run.condition] = run
@@ -284,6 +318,7 @@ def _result(size: int, huge_bytes: int, runs: Sequence[Run[_Window]]) -> SizeRes
         turn_ns=median([1e9 / run.before.canary.clean_rate for run in runs]),
         measures={name: median([getattr(r, name) for r in rounds]) for name in Round.__slots__},
         rounds=rounds,
+        repeated=repeated,
     )
 
 
@@ -293,8 +328,8 @@ def _round(load: Run[_Window], control: Run[_Window]) -> Round:
     ledger = 1 - kept / (1 - sum(w.ledger for w in idle) / 2)
     indirect = 1 - (1 - under_load.slower) / (1 - controlled.slower)
     cpu, canary = load.value.booked.cpus[0], load.value.canary
-    interrupts_per_s = cpu.hardirq_count * 1e9 / cpu.wall_ns
-    kept_ns_per_s = 1e9 * Speed.of(canary).kept
+    hits_per_s = load.value.booked.task(load.value.pid).interrupts * 1e9 / cpu.wall_ns
+    lost_ns_per_s = indirect * 1e9 * Speed.of(canary).kept
     return Round(
         loss=under_load.loss,
         direct=under_load.direct,
@@ -304,8 +339,8 @@ def _round(load: Run[_Window], control: Run[_Window]) -> Round:
         indirect=indirect,
         more=(1 - under_load.direct) * (1 - controlled.slower) * indirect,
         control_direct=controlled.direct,
-        indirect_ns_per_interrupt=indirect * kept_ns_per_s / interrupts_per_s,
-        interrupts_per_s=interrupts_per_s,
+        indirect_ns_per_interrupt=lost_ns_per_s / hits_per_s if hits_per_s else 0.0,
+        interrupts_per_s=cpu.hardirq_count * 1e9 / cpu.wall_ns,
         packets_per_s=load.value.packets_per_s,
         control_packets_per_s=control.value.packets_per_s,
     )

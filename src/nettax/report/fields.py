@@ -135,7 +135,7 @@ _WORKING_SET = (
     Field("direct", "time taken from it, by its own clock"),
     Field("shared", "slower because of the other CPU: in the control, which does all the work"),
     Field("indirect", "slower still when the network's work is done on its CPU: cold caches"),
-    Field("µs/irq", "the indirect cost of one interrupt, in its own time"),
+    Field("µs/irq", "the indirect cost of one interrupt that hit it, in its own time"),
     Field("ns/turn", "how long a turn of 16 reads takes when the host is idle"),
     Field("ledger", "stolen + waited + toll, which is what direct ought to be"),
     Field("direct−ledger", "how far the two methods are apart, in points"),

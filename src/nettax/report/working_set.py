@@ -117,6 +117,7 @@ def experiment_document(result: Experiment) -> dict[str, Any]:
                 "size_bytes": each.size,
                 "huge_bytes": each.huge_bytes,
                 "turn_ns": asdict(each.turn_ns),
+                "repeated_rounds": each.repeated,
                 **{name: asdict(estimate) for name, estimate in each.measures.items()},
                 "rounds": [asdict(one) for one in each.rounds],
             }
@@ -178,26 +179,44 @@ def experiment_text(result: Experiment) -> str:
             ),
             f"ledger: stolen + waited + toll{'' if result.toll else ' (none: not calibrated)'}; "
             "control: time taken\nthere, and packets.",
-            "\n".join(_sentence(each) for each in result.sizes),
+            "\n".join([*map(_sentence, result.sizes), *_repeated(result)]),
         )
     )
+
+
+def _repeated(result: Experiment) -> list[str]:
+    rounds = sum(each.repeated for each in result.sizes)
+    if not rounds:
+        return []
+    were = "round was" if rounds == 1 else "rounds were"
+    return [f"{rounds} {were} repeated: the canary did not run."]
 
 
 def _sentence(each: SizeResult) -> str:
     """How much more was lost than time, and whether the interval holds nothing."""
     more, name = each.measures["more"], size_text(each.size)
-    interval = f"{100 * more.median:.1f} [{100 * more.low:.1f}, {100 * more.high:.1f}]"
-    if more.confidence < SURE:
-        return f"{name}: too few rounds to tell: {interval} % of its speed."
-    if more.low > 0:
-        return f"{name}: beside the time taken, {interval} % of its speed went to cold caches."
     busy = each.measures["control_direct"].median
     hint = (
         f"\n  others took {100 * busy:.0f} % of its time: repeat it on a quiet host"
         if busy > BUSY
         else ""
     )
-    return f"{name}: no indirect cost shows: {interval} % of its speed.{hint}"
+    return f"{name}: {_finding(more, each.size)}{hint}"
+
+
+def _finding(more: Estimate, size: int) -> str:
+    interval = f"{100 * more.median:.1f} [{100 * more.low:.1f}, {100 * more.high:.1f}]"
+    if more.confidence < SURE:
+        return f"too few rounds to tell: {interval} % of its speed."
+    if more.low > 0:
+        where = "cold caches" if size else "something other than time"
+        return f"beside the time taken, {interval} % of its speed\n  went to {where}."
+    if more.high < 0:
+        return (
+            f"{interval} % of its speed is negative:\n"
+            "  the two conditions differed in something else."
+        )
+    return f"no indirect cost shows: {interval} % of its speed."
 
 
 def _pages(size: int, huge_bytes: int) -> str:
