@@ -20,7 +20,7 @@ def nettax(*arguments: str, state: Path | None = None) -> subprocess.CompletedPr
         [sys.executable, "-m", "nettax", "canary", *arguments],
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=300,
         env=environment,
         check=False,
     )
@@ -70,6 +70,8 @@ def test_the_parts_under_load_make_up_the_loss() -> None:
         (("--huge-pages",), "without --working-set"),
         (("--share", "1%"), "without --watch"),
         (("--watch", "--share", "90%"), "0.1% to 50%"),
+        (("--watch", "--share", "0", "--no-ledger"), "0.1% to 50%"),
+        (("--working-set", "0", "--load", "-r", "10001"), "1<=x<=10000"),
         (("--watch", "--working-set", "0"), "exclude each other"),
         (("--watch", "--engine", "gap"), "exclude each other"),
         (("--watch", "--idle"), "--idle does nothing with --watch"),
@@ -83,6 +85,14 @@ def test_what_makes_no_sense_is_a_usage_error(arguments: tuple[str, ...], compla
     assert run.returncode == 2, run.stderr
     assert complaint in run.stderr
     assert len(run.stderr.splitlines()) <= 2
+
+
+def test_a_watch_ends_when_it_is_told_to() -> None:
+    run = nettax("--watch", "--no-ledger", "-d", "1", "-I", "6", "--json")
+    assert run.returncode == 0, run.stderr
+    line, total = map(json.loads, run.stdout.splitlines())
+    assert 0.9e9 < line["wall_ns"] < 5e9
+    assert total["total"] and total["wall_ns"] == line["wall_ns"]
 
 
 @needs_root

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import random
 import statistics
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from nettax.canary.paced import BURST_NS, Paced, PacedInterval, PacedReading
 from nettax.errors import UsageError
-from nettax.experiment.score import SURE, Line
+from nettax.experiment.score import FEWEST, Line, standard_errors
 from nettax.report.fields import TABLES
 from nettax.report.score import document, lines_text, total_text
 
@@ -89,8 +90,28 @@ def test_an_alert_needs_the_whole_interval() -> None:
     assert not line([0.2, 0.21] * 40, idle=0.15).above(0.1)
 
 
+@pytest.mark.parametrize("number", [5, 6, 8, 10, 14, 40])
+def test_intervals_hold_what_they_promise(number: int) -> None:
+    draw = random.Random(20_000 + number)
+    held, times = 0, 4000
+    for _ in range(times):
+        interval = line([draw.gauss(0.5, 0.1) for _ in range(number)]).interval
+        assert interval
+        held += interval[0] <= 0.5 <= interval[1]
+    # 95 %, less three standard errors of so many trials: 1.96 falls short up to 14 bursts.
+    assert held / times >= 0.95 - 3 * math.sqrt(0.95 * 0.05 / times)
+    assert held / times <= 0.97
+
+
+def test_few_bursts_prove_nothing() -> None:
+    few, enough = line([0.5] * (FEWEST - 1)), line([0.5] * FEWEST)
+    assert (few.interval, few.margin) == (None, None)
+    assert not few.above(0.1)
+    assert enough.above(0.1)
+
+
 def test_lines_stand_in_columns_of_80() -> None:
-    few, many = line([0.1, 0.2], idle=0.0), line([1.0] * 5000, idle=0.0)
+    few, many = line([0.1, 0.2] * 3, idle=0.0), line([1.0] * 5000, idle=0.0)
     text = lines_text([few, many], 0.15, header=True).splitlines()
     assert len(text) == 3
     assert max(map(len, text)) <= 80
@@ -115,7 +136,7 @@ def test_the_total_tells_what_it_cost() -> None:
 def test_the_document_has_what_the_line_has() -> None:
     (cpu,) = document([line([0.1, 0.3] * 50)], 0.05)["cpus"]
     assert cpu["taken"] == pytest.approx(0.2)
-    half = SURE * statistics.stdev([0.1, 0.3] * 50) / 10
+    half = standard_errors(100) * statistics.stdev([0.1, 0.3] * 50) / 10
     assert cpu["interval"] == pytest.approx((0.2 - half, 0.2 + half), abs=1e-6)
     assert cpu["alert"] is True
 

@@ -82,7 +82,10 @@ def share(text: str) -> float:
 )
 @click.option("--load", is_flag=True, help="--working-set: part its loss, on traffic of its own.")
 @click.option(
-    "-r", "--repeat", type=click.IntRange(min=1), help="--load: rounds, 1.5 s for each size (40)."
+    "-r",
+    "--repeat",
+    type=click.IntRange(1, 10_000),
+    help="--load: rounds, 1.5 s for each size (40).",
 )
 @click.option("--huge-pages", is_flag=True, help="--working-set: 2 MiB pages, not 4 KiB.")
 @click.option("--watch", "do_watch", is_flag=True, help="Keep score: bursts at a small share.")
@@ -159,7 +162,8 @@ def command(
     if do_watch:
         from nettax.cli.canary_watch import keep_score
 
-        keep_score(where, most or 0.01, interval or 1.0, duration, alert, not no_ledger, as_json)
+        most = 0.01 if most is None else most
+        keep_score(where, most, interval or 1.0, duration, alert, not no_ledger, as_json)
         return
     if len(where) > 1:
         raise UsageError("-C takes one CPU: a list is for --watch")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import select
 import signal
@@ -34,19 +35,19 @@ def keep_score(
     score = Score(cpus, share, ledger=ledger, idle=_idle)
     with _ending() as ended, score:
         start = time.monotonic()
-        most = max(1, round(duration / interval)) if duration else None
+        end = math.inf if duration is None else start + duration
         number = 0
-        while number != most:
+        last = False
+        while not last:
             number += 1
-            last = _within(ended, start + number * interval - time.monotonic())
+            due = min(start + number * interval, end)
+            last = _within(ended, due - time.monotonic()) or end - due < 1e-6
             lines = score.read()
             if as_json:
                 click.echo(json.dumps(document(lines, alert)))
             else:
                 header = number % HEADER_EVERY == 1
                 click.echo(lines_text(lines, alert, header=header))
-            if last:
-                break
         if as_json:
             click.echo(json.dumps(document(score.total(), alert, total=True)))
         else:

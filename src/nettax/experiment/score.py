@@ -13,10 +13,23 @@ from nettax.canary.paced import Paced, PacedInterval, PacedReading
 from nettax.kernel.features import require_host_pids
 from nettax.ledger import Ledger, Reading, TaskShare, Toll
 
-__all__ = ["SURE", "Line", "Score"]
+__all__ = ["FEWEST", "Line", "Score", "standard_errors"]
 
-SURE = 1.96
-"""Standard errors either side of a mean that hold 95 % (of normal errors)."""
+FEWEST = 5
+"""Bursts; the spread of fewer tells too little of their mean's error."""
+_STUDENT = (
+    *((4, 2.776), (5, 2.571), (6, 2.447), (7, 2.365), (8, 2.306), (9, 2.262), (10, 2.228)),
+    *((12, 2.179), (15, 2.131), (20, 2.086), (30, 2.042), (60, 2.000), (120, 1.980)),
+)
+"""Student's t: degrees of freedom, and the 97.5th percentile."""
+
+
+def standard_errors(bursts: int) -> float:
+    """How many either side of a mean of so many bursts hold 95 %, if they are normal.
+
+    Between the table's degrees of freedom, those of the lesser: rather too wide.
+    """
+    return [t for freedom, t in _STUDENT if freedom <= bursts - 1][-1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +55,20 @@ class Line:
         return None if taken is None or self.idle is None else self._beyond(taken)
 
     @property
-    def interval(self) -> tuple[float, float] | None:
-        """Where the share taken lies, at 95 %; None for fewer than two bursts."""
-        taken, error = self.canary.taken, self.canary.error
-        if taken is None or error is None:
+    def margin(self) -> float | None:
+        """The error of the share taken, at 95 %; None for fewer than five bursts."""
+        error = self.canary.error
+        if error is None or self.canary.bursts < FEWEST:
             return None
-        return max(0.0, taken - SURE * error), min(1.0, taken + SURE * error)
+        return standard_errors(self.canary.bursts) * error
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Where the share taken lies, at 95 %; None for fewer than five bursts."""
+        taken, margin = self.canary.taken, self.margin
+        if taken is None or margin is None:
+            return None
+        return max(0.0, taken - margin), min(1.0, taken + margin)
 
     @property
     def booked(self) -> float | None:
@@ -65,7 +86,7 @@ class Line:
     def above(self, threshold: float) -> bool:
         """Whether the loss (without a reference: what was taken) is surely above a threshold.
 
-        Its whole interval is.
+        Its whole interval is; without one it is not sure.
         """
         return self.interval is not None and self._beyond(self.interval[0]) > threshold
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from nettax.experiment.score import SURE, Line
+from nettax.experiment.score import Line
 from nettax.report.table import count, table
 
 __all__ = ["document", "lines_text", "total_text"]
@@ -73,13 +73,13 @@ def total_text(lines: Sequence[Line], alert: float | None) -> str:
 
 
 def _cells(now: str, line: Line, alert: float | None) -> list[str]:
-    canary, error = line.canary, line.canary.error
+    canary, margin = line.canary, line.margin
     apart = None if line.booked is None or canary.taken is None else canary.taken - line.booked
     return [
         now,
         str(canary.cpu),
         _percent(canary.taken),
-        "·" if error is None else f"{100 * SURE * error:.1f}",
+        "·" if margin is None else f"{100 * margin:.1f}",
         _percent(line.booked),
         "·" if apart is None else f"{100 * apart:+.1f}",
         _percent(line.loss),
