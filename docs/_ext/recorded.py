@@ -74,12 +74,17 @@ def wait_for(condition: Callable[[], object], limit_s: float = 20.0) -> None:
         time.sleep(0.005)
 
 
-def wait_for_quiet(cpu: int | None = None) -> None:
+def wait_for_quiet(cpu: int | None = None, limit_s: float = _PATIENCE_S) -> None:
     """Until this CPU, or all of them, do nearly nothing: somebody else's work is another story.
 
-    :raises TimeoutError: they do not for half a minute.
+    :raises TimeoutError: they do not in time.
     """
-    wait_for(lambda: _busy_share(cpu) < _QUIET, _PATIENCE_S)
+    try:
+        wait_for(lambda: _busy_share(cpu) < _QUIET, limit_s)
+    except TimeoutError:
+        raise TimeoutError(
+            f"this host is too busy to record: over {_QUIET:.0%} of its CPUs' time is used"
+        ) from None
 
 
 def _busy_share(cpu: int | None, seconds: float = 1.0) -> float:

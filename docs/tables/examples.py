@@ -108,21 +108,41 @@ SCENES: tuple[Callable[[], Iterator[tuple[str, str]]], ...] = (
 )
 
 
+def record(scene: Callable[[], Iterator[tuple[str, str]]]) -> dict[str, str]:
+    """Run a scene, on a host that is quiet before and after it.
+
+    :raises TimeoutError: it is not.
+    """
+    measures = scene is not doctor
+    if measures:
+        recorded.wait_for_quiet()
+    outputs = {}
+    for name, output in scene():
+        outputs[name] = output
+        print(output, end="\n\n", flush=True)
+    if measures:
+        recorded.wait_for_quiet(limit_s=2)  # what has just ended may be tidied up meanwhile
+    return outputs
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--write", action="store_true", help="put the outputs into the pages")
     parser.add_argument("scenes", nargs="*", metavar="SCENE", help="these only")
     options = parser.parse_args()
+    if unknown := set(options.scenes) - {scene.__name__ for scene in SCENES}:
+        names = ", ".join(scene.__name__ for scene in SCENES)
+        parser.error(f"no scene {', '.join(sorted(unknown))}: there are {names}")
     scenes = [scene for scene in SCENES if scene.__name__ in options.scenes or not options.scenes]
     os.sched_setaffinity(0, set(cpus.online()) - {VICTIM})
     for scene in scenes:
-        if scene is not doctor:  # which measures nothing
-            recorded.wait_for_quiet()
-        for name, output in scene():
-            print(output, end="\n\n", flush=True)
-            if options.write:
-                for page in HERE.glob("*.md"):
-                    recorded.write(page, {name: output})
+        try:
+            outputs = record(scene)
+        except (RuntimeError, TimeoutError) as error:
+            sys.exit(f"{scene.__name__}: {error}.\nIt and those after it are not written")
+        if options.write:
+            for page in HERE.glob("*.md"):
+                recorded.write(page, outputs)
 
 
 if __name__ == "__main__":
