@@ -69,7 +69,7 @@ class CanaryReading:
 
         :raises UsageError: the readings are of two canaries, or in the wrong order.
         :raises NettaxError: (NoProgress) the canary published nothing in between: it was stopped
-            all the time, or the readings are less than 50 µs apart (a working set: less than 1024 turns).
+            all the time, or the readings are less than 50 µs apart (a working set: 1024 turns).
         """
         if (self.pid, self.engine) != (earlier.pid, earlier.engine):
             raise UsageError(f"pids {earlier.pid} and {self.pid} are two canaries: no interval.")
