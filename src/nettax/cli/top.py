@@ -173,9 +173,12 @@ def _readings(
         reader = Reader(ledger)
         start = time.monotonic()
         for number in itertools.count(1):
-            due = start + number * interval
-            if duration is not None and number * interval > duration + 1e-9:
-                return
+            at = number * interval
+            if duration is not None:
+                if at - interval > duration - 1e-9:
+                    return
+                at = min(at, duration)  # the last one is as long as what is left
+            due = start + at
             while (left := due - time.monotonic()) > REAP_S:
                 time.sleep(REAP_S)
                 reader.reap()

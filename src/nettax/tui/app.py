@@ -155,6 +155,8 @@ class Top(App[int]):
     def on_mount(self) -> None:
         """Begin: with an interval at once, if the ledger has counted for long enough."""
         self._canvas.focus()
+        # After a suspension nothing of the old screen is there: all lines, not those that differ.
+        self.app_resume_signal.subscribe(self, lambda _: self.refresh())
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:

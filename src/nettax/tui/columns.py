@@ -181,6 +181,10 @@ def _cpu_share(name: str, width: int, rank: int) -> Column:
     )
 
 
+def _ns(ns: float) -> str:
+    return count(ns) if ns >= 1e6 else f"{ns:.0f}"
+
+
 def _cpu_rate(name: str, get: Callable[[CpuShare], int], rank: int) -> Column:
     return Column(
         name,
@@ -227,7 +231,7 @@ _CPUS = (
         "ns/packet",
         9,
         lambda moment, cpu: cpu.ns_per_packet or 0,
-        lambda moment, cpu: "·" if cpu.ns_per_packet is None else f"{cpu.ns_per_packet:.0f}",
+        lambda moment, cpu: "·" if cpu.ns_per_packet is None else _ns(cpu.ns_per_packet),
         7,
     ),
     Column(

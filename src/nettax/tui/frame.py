@@ -12,7 +12,7 @@ from nettax.ledger import TaskCharges
 from nettax.report.table import count, safe, signed_percent
 from nettax.tui.accounts import cpu_parts
 from nettax.tui.help import help_lines
-from nettax.tui.model import Model
+from nettax.tui.model import Model, Scope
 from nettax.tui.moment import VIEWS, Moment
 from nettax.tui.paint import Line, Span, bar, cells, sparkline
 from nettax.tui.tables import Table
@@ -122,7 +122,8 @@ def _title(model: Model, width: int) -> Drawn:
     """The views, the one on the screen marked, and the time."""
     spans, clicks, at = [Span("nettax", "head"), Span(" ")], list[Any](), 7
     for i, view in enumerate(VIEWS, 1):
-        label = f" {i} {LABELS[view]} "
+        # Where there is no room for all names, that of the view on the screen.
+        label = f" {i} {LABELS[view]} " if width >= 70 or view == model.view else f" {i} "
         spans.append(Span(label, "tab on" if view == model.view else "tab"))
         clicks.append((at, at + len(label), partial(model.go, view)))
         at += len(label)
@@ -135,7 +136,7 @@ def _title(model: Model, width: int) -> Drawn:
 def summary(model: Model, now: Moment, width: int, letters: bool) -> Line:
     """All CPUs' time as a bar; what was taken of it, now and before."""
     total = now.total
-    before = model.history.taken()
+    before = model.shown.taken()
     taken = now.taken_ns / total.wall_ns if total.wall_ns else 0.0
     most = max(before, default=0.0)
     name = f"{len(now.interval.cpus)} CPUs "
@@ -164,12 +165,16 @@ def _status(model: Model) -> Line:
         parts.append(f"by {how.column}" + (", reversed" if how.reverse else ""))
     spans = [Span(" · ".join(parts), "dim")]
     if model.scope:
-        spans.append(Span(f" · of {safe(model.scope.name)}", "name"))
-    if model.pattern:
+        spans.append(Span(f" · {_scope(model.scope)}", "name"))
+    if model.pattern and model.view != "cpus":
         spans.append(Span(f" · filter: {safe(model.pattern)}", "name"))
     if model.paused:
         spans += [Span("  "), Span(" PAUSED ", "tab on")]
     return tuple(spans)
+
+
+def _scope(scope: Scope) -> str:
+    return scope.name if scope.view == "cpus" else f"of {safe(scope.name)}"
 
 
 def footer(now: Moment, width: int) -> Line:

@@ -27,6 +27,11 @@ class Past(NamedTuple):
     """Stolen from tasks, and kernel threads' time: a share of all CPUs' time."""
     tasks: Mapping[bytes, tuple[float, ...]]
     """`shares` by the tasks' keys, of those that mattered."""
+    wall_ns: int
+    boot_ns: int
+    """When it ended, by CLOCK_BOOTTIME."""
+    overflowed: bool
+    """Whether more tasks mattered than were kept: of one that is not here, nothing is known."""
 
 
 def shares(charges: Charges, wall_ns: int) -> tuple[float, ...]:
@@ -60,14 +65,26 @@ class History:
         some = [
             t for t in moment.tasks if t.charges.oncpu_ns >= least or t.charges.wait_ns >= least
         ]
-        if len(some) > MOST_TASKS:
+        overflowed = len(some) > MOST_TASKS
+        if overflowed:
             some = heapq.nlargest(MOST_TASKS, some, key=_weight)
         kept = some
         if self.watched:
             kept = [*some, *(task for task in moment.tasks if task.key == self.watched)]
         tasks = {task.key: shares(task.charges, wall) for task in kept}
         time_ns = moment.total.wall_ns
-        self._past.append(Past(moment.taken_ns / time_ns if time_ns else 0.0, tasks))
+        taken = moment.taken_ns / time_ns if time_ns else 0.0
+        self._past.append(Past(taken, tasks, moment.wall_ns, moment.boot_ns, overflowed))
+
+    def copy(self) -> History:
+        """The history as it is now."""
+        made = History()
+        made._past.extend(self._past)
+        return made
+
+    def all(self) -> list[Past]:
+        """Each interval, the oldest first."""
+        return list(self._past)
 
     def taken(self) -> list[float]:
         """What was taken in each interval, as a share of all CPUs' time."""

@@ -46,6 +46,8 @@ class Model:
         self.history = History()
         self.now: Moment | None = None
         """What is shown: the last interval, or the one at which it was paused."""
+        self.shown = self.history
+        """The history that is shown: the same, or as it was when it was paused."""
         self._latest: Moment | None = None
         self.paused = False
         self.view = view
@@ -60,6 +62,9 @@ class Model:
         """The key of the task that is zoomed on."""
         self.task_row: TaskCharges | None = None
         """What was last seen of it."""
+        self.task_end_ns: int | None = None
+        """When it had ended, by CLOCK_BOOTTIME; None while it lives."""
+        self._seen: tuple[TaskCharges, int] | None = None  # last, and when: while paused, too
         self.help = False
         self.top = 0
         """The first row, or line of help, that is on the screen."""
@@ -76,17 +81,22 @@ class Model:
         """Take the next interval; while paused it only enters the history."""
         self.history.add(moment)
         self._latest = moment
+        for task in moment.tasks if self.task else ():
+            if task.key == self.task:
+                self._seen = task, moment.boot_ns
         if not self.paused:
             self._show(moment)
 
     def _show(self, moment: Moment) -> None:
         self.now = moment
-        if self.task:
-            self.task_row = next((t for t in moment.tasks if t.key == self.task), self.task_row)
+        if self.task and self._seen:
+            self.task_row, seen_ns = self._seen
+            self.task_end_ns = seen_ns if self.task_row.exited else None
 
     def pause(self) -> None:
         """Let the screen stand still, or follow again. Counting and history go on."""
         self.paused = not self.paused
+        self.shown = self.history.copy() if self.paused else self.history
         if not self.paused and self._latest:
             self._show(self._latest)
 
@@ -117,7 +127,7 @@ class Model:
             rows: Sequence[Row] = now.within(self.scope.view, self.scope.key)
         else:
             rows = now.rows(self.view)
-        return [row for row in rows if _matches(row, pattern)] if pattern else rows
+        return [row for row in rows if _matches(row, pattern, self.view)] if pattern else rows
 
     def _sorted(self, now: Moment, pattern: str, how: Sorting) -> list[Any]:
         rows = self._filtered(now, pattern)
@@ -221,12 +231,15 @@ class Model:
             return
         row = self.rows[self.selected()]
         if isinstance(row, Group | CpuShare):
-            name = f"CPU {row.cpu}" if isinstance(row, CpuShare) else row.name
+            name = f"last on CPU {row.cpu}" if isinstance(row, CpuShare) else row.name
             scope = Scope(self.view, key_of(row), name)
             self.go("tasks")
             self.scope = scope
         else:
             self.task, self.task_row = row.key, row
+            if self.now:
+                self._seen = row, self.now.boot_ns
+                self.task_end_ns = self.now.boot_ns if row.exited else None
             self.history.watched = row.key
 
     def back(self) -> bool:
@@ -255,6 +268,7 @@ class Model:
 
     def _leave_task(self) -> None:
         self.task = self.task_row = self.history.watched = None
+        self.task_end_ns = self._seen = None
 
     def toggle_help(self) -> None:
         """Show the help, or leave it."""
@@ -266,10 +280,19 @@ def key_of(row: Any) -> object:
     return row.cpu if isinstance(row, CpuShare) else row.key
 
 
-def _matches(row: Row, pattern: str) -> bool:
-    """Whether a pattern in small letters is in its name, its cgroup, or is its pid."""
+def _matches(row: Row, pattern: str, view: str) -> bool:
+    """Whether a pattern in small letters is in its name, its cgroup, or is its pid.
+
+    A group also matches by what kind of workload it is, and by any of its tasks; a cgroup only by
+    its path.
+    """
     if isinstance(row, Group):
-        return pattern in row.name.lower() or pattern in row.kind or pattern == str(row.key)
+        if pattern in row.name.lower() or pattern == str(row.key):
+            return True
+        if view == "cgroups":
+            return False
+        kind = view == "workloads" and pattern in row.kind
+        return kind or any(_matches(task, pattern, "tasks") for task in row.tasks)
     if pattern in row.comm.lower() or pattern in (str(row.pid), str(row.tgid)):
         return True
     return pattern in (row.cgroup or "").lower()

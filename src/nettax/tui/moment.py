@@ -34,6 +34,8 @@ class Moment:
         self.tasks = tasks
         self.clock = time.time()
         """When it ended, by the wall clock."""
+        self.boot_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        """The same by the clock that tells when tasks began."""
         self._name = name
         self._machines = machines
         self._rows: dict[str, Sequence[Row]] = {"tasks": tasks}

@@ -87,7 +87,7 @@ class Table:
                 drawn = bar(parts, most, self.bar, self.letters)
                 figures = (*figures, Span("  "), *drawn)
             if self.trend:
-                past = self.model.history.task(row.key, self.trend)
+                past = self.model.shown.task(row.key, self.trend)
                 taken = [each[TAKEN] if each else None for each in past]
                 figures = (*figures, Span("  "), Span(sparkline(taken, self.trend, 1.0), "spark"))
             yield (figures,)
@@ -116,7 +116,7 @@ class Table:
         for i, (column, width) in enumerate(self.columns):
             text = column.text(now, row)
             style = column.style(now, row, text) + selected
-            # Figures are short and plain; names are what their owners chose.
-            text = fit(text, width) if column.left else text[:width].rjust(width)
+            # A figure without its last digits would be another one: it is marked where it is cut.
+            text = fit(text, width, right=not column.left)
             spans.append(Span(" " * (GAP * (i > 0)) + text, style))
         return tuple(spans)

@@ -9,7 +9,7 @@ from nettax.kernel.workload import workload
 from nettax.ledger import Charges, TaskCharges
 from nettax.report.table import count, percent, safe
 from nettax.tui.accounts import PARTS
-from nettax.tui.history import SHARES
+from nettax.tui.history import SHARES, Past, shares
 from nettax.tui.model import Model
 from nettax.tui.moment import Moment
 from nettax.tui.paint import ACCOUNTS, BLOCK, Line, Span, fit, sparkline
@@ -28,7 +28,11 @@ def zoom_lines(
     `task` is what was last seen of it.
     """
     running = next((row for row in now.tasks if row.key == task.key), None)
-    lines = [*_who(task, running, now), (Span(""),), *_figures(model, task, running, now, width)]
+    lines = [
+        *_who(task, running, model.task_end_ns or now.boot_ns),
+        (Span(""),),
+        *_figures(model, task, running, now, width),
+    ]
     lines += [(Span(""),), *_sources(running, now)]
     room = height - len(lines) - 2
     if room >= LEAST_CHART:
@@ -36,8 +40,8 @@ def zoom_lines(
     return lines
 
 
-def _who(task: TaskCharges, running: TaskCharges | None, now: Moment) -> Iterator[Line]:
-    age = (now.interval.start_ns + now.wall_ns - task.start_ns) / 1e9
+def _who(task: TaskCharges, running: TaskCharges | None, at_ns: int) -> Iterator[Line]:
+    age = (at_ns - task.start_ns) / 1e9
     state = ""
     if task.exited:
         state = "has ended"
@@ -45,9 +49,9 @@ def _who(task: TaskCharges, running: TaskCharges | None, now: Moment) -> Iterato
         state = "did not run in this interval"
     yield (
         Span(safe(task.comm), "name head"),
+        Span(f"  {state}" if state else "", "hot"),
         Span(f"  task {task.pid} of process {task.tgid}, last on CPU {task.cpu}"),
         Span(f", {_age(age)} old" if age >= 0 else ""),
-        Span(f"  {state}" if state else "", "hot"),
     )
     if task.cgroup:
         work = workload(task.cgroup)
@@ -65,24 +69,34 @@ def _figures(
     model: Model, task: TaskCharges, running: TaskCharges | None, now: Moment, width: int
 ) -> Iterator[Line]:
     """A line for each figure: its history, now, on average, and at most."""
-    past = model.history.task(task.key)
+    past = model.shown.all()
+    lived = [each for each in past if _lived(each, task, model.task_end_ns)]
+    known = [each for each in lived if task.key in each.tasks or not each.overflowed]
+    wall = sum(each.wall_ns for each in known) or 1
+    latest = shares(running.charges, now.wall_ns) if running else None
     charted = max(width - 10 - FIGURES_WIDTH, 0)
     title = fit("", 10) + fit(
-        f"% of one CPU, {len(past)} intervals, each line up to its max", charted
+        f"% of one CPU, {len(lived)} intervals, each line up to its max", charted
     )
     yield (Span(title + f"{'now':>7}{'mean':>7}{'max':>7}", "head"),)
     for i, name in enumerate(SHARES):
-        values = [0.0 if each is None else each[i] for each in past]
-        last = values[-1] if running and values else 0.0
-        mean = sum(values) / len(values) if values else 0.0
-        figures = "".join(f"{percent(v, 1):>7}" for v in (last, mean, max(values, default=0.0)))
+        values = [each.tasks[task.key][i] if task.key in each.tasks else 0.0 for each in known]
+        mean = sum(v * each.wall_ns for v, each in zip(values, known, strict=True)) / wall
+        most = max(values, default=0.0)
+        figures = "".join(f"{percent(v, 1):>7}" for v in (latest[i] if latest else 0, mean, most))
         style = {"billed": "", "taken": "spark"}.get(name, name)
-        line = sparkline(values, charted - 1, max(values, default=0.0))
+        of = {id(each): value for each, value in zip(known, values, strict=True)}
+        line = sparkline([of.get(id(each)) for each in past], charted - 1, most)
         yield (
             Span(fit(name, 10), f"head {style}" if name in ACCOUNTS else "head"),
             Span(fit(line, charted), style),
             Span(figures),
         )
+
+
+def _lived(past: Past, task: TaskCharges, end_ns: int | None) -> bool:
+    """Whether the task was there in an interval, at least for a part of it."""
+    return past.boot_ns > task.start_ns and (end_ns is None or past.boot_ns <= end_ns)
 
 
 def _sources(running: TaskCharges | None, now: Moment) -> Iterator[Line]:
@@ -112,7 +126,7 @@ def _chart(
     model: Model, task: TaskCharges, width: int, height: int, letters: bool
 ) -> Iterator[Line]:
     """Time upon time, one interval a column: what it got, and upon it what was taken."""
-    past = model.history.task(task.key, max(width - 6, 0))
+    past = model.shown.task(task.key, max(width - 6, 0))
     blank = ("",) * height
     columns = [_stack(each, height, letters) if each else blank for each in past]
     columns = [blank] * (max(width - 6, 0) - len(columns)) + columns
