@@ -159,10 +159,6 @@ def test_one_field_alone(known: Btf) -> None:
         layout.field("absent")
 
 
-def test_enums(known: Btf) -> None:
-    assert known.enum("colour") == {"RED": 0, "GREEN": 5, "BLUE": 6}
-
-
 def test_variables(known: Btf) -> None:
     constants = known.variables(".rodata")
     assert {name: code for name, (_, code) in constants.items()} == {"setting": "I", "choice": "?"}

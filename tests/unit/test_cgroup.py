@@ -62,17 +62,6 @@ def test_a_removed_cgroup_keeps_its_name_for_late_events(mount: Path) -> None:
     assert cgroups.path(gone) == "/webby"
 
 
-def test_a_subtree_is_whole_and_no_more(mount: Path) -> None:
-    cgroups = Cgroups(mount)
-    web = cgroups.resolve("web")
-    inside = {(mount / path).stat().st_ino for path in ("web", "web/a", "web/a/deep")}
-    assert cgroups.subtree(web) == inside
-    assert cgroups.subtree(1 << 60) == frozenset()
-    new = add(mount, "web/b")
-    assert cgroups.subtree(web) == inside | {new}
-    assert len(cgroups.subtree(cgroups.resolve("/"))) == 6
-
-
 def test_the_spellings_of_a_cgroup(mount: Path) -> None:
     cgroups = Cgroups(mount)
     expected = (mount / "web/a").stat().st_ino

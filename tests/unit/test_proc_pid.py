@@ -30,7 +30,6 @@ def test_a_captured_task_called_like_the_fields_after_it() -> None:
         last_cpu=0,
     )
     assert task.billed_ns == 92 * TICK_NS
-    assert not task.is_kernel_thread
 
 
 def test_the_other_files_of_a_captured_task() -> None:
@@ -58,7 +57,6 @@ def test_a_kernel_thread(tmp_path: Path) -> None:
     (directory / "cmdline").write_text("")
     task = proc_pid.task_stat(16, proc=tmp_path)
     assert task is not None
-    assert task.is_kernel_thread
     assert (task.comm, task.ppid, task.last_cpu) == ("ksoftirqd/0", 2, 3)
     assert proc_pid.cmdline(16, proc=tmp_path) == ()
 

@@ -121,16 +121,6 @@ class Cgroups:
                 continue
         raise UsageError(f"no cgroup {name!r} below {self.mount}: systemd-cgls lists them")
 
-    def subtree(self, cgroup_id: int) -> frozenset[int]:
-        """Return the ids of a cgroup and of all below it, as they are now."""
-        self._walk()
-        top = self._paths.get(cgroup_id)
-        if top is None:
-            return frozenset()
-        below = top.rstrip("/") + "/"
-        found = (key for key, path in self._paths.items() if path.startswith(below))
-        return frozenset((cgroup_id, *found))
-
     def _walk(self) -> None:
         """By what directories tell of their entries, kind and inode: no file is looked at."""
         self._paths[self.mount.stat().st_ino] = "/"

@@ -19,7 +19,6 @@ __all__ = ["SchedStat", "TaskStat", "cmdline", "comm", "pids", "schedstat", "tas
 
 # Of a task that has ended, and of one that hidepid=2 or 1 hides.
 _GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
-_PF_KTHREAD = 0x0020_0000  # include/linux/sched.h
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +42,6 @@ class TaskStat:
     def billed_ns(self) -> int:
         """CPU time that the kernel charges to the task: what top shows."""
         return self.utime_ns + self.stime_ns
-
-    @property
-    def is_kernel_thread(self) -> bool:
-        return bool(self.flags & _PF_KTHREAD)
 
 
 @dataclass(frozen=True, slots=True)
