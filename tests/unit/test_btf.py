@@ -169,7 +169,7 @@ def test_variables(known: Btf) -> None:
 
 
 def test_what_is_not_there(known: Btf) -> None:
-    for find in (known.layout, known.size, known.enum, known.variables):
+    for find in (known.layout, known.size, known.variables):
         with pytest.raises(KeyError):
             find("absent")
     for struct, member in (("known", "absent"), ("absent", "first")):
