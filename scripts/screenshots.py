@@ -24,11 +24,11 @@ from nettax.tui.model import Model
 from nettax.tui.moment import Moments
 from nettax.tui.reader import Reader
 
-WARM_UP = 40  # intervals, so that there is history to show
+WARM_UP = 30  # intervals, so that there is history to show
 INTERVAL_S = 0.5
 SHOTS: dict[str, tuple[tuple[int, int], Sequence[str]]] = {
     "tasks": ((80, 24), ()),
-    "zoom": ((100, 32), ("enter",)),  # the canary is selected
+    "zoom": ((100, 32), ()),  # of the canary
     "cpus": ((120, 20), ("6",)),
     "processes": ((120, 30), ("2",)),
     "help": ((80, 24), ("question_mark",)),
@@ -57,15 +57,20 @@ def main() -> None:
             time.sleep(INTERVAL_S)
             for name, (size, keys) in SHOTS.items():
                 if name == "zoom":
-                    model.cursor = next(t.key for t in model.rows if t.pid == canary.pid)
-                asyncio.run(_shoot(Top(model, moments, reader, 60.0), size, keys, folder / name))
+                    pids = [task.pid for task in model.rows]
+                    model.select(pids.index(canary.pid))
+                    model.zoom()
+                asyncio.run(
+                    _shoot(Top(model, moments, reader, INTERVAL_S), size, keys, folder / name)
+                )
                 model.go("tasks")
                 model.cursor = None
 
 
 async def _shoot(top: Top, size: tuple[int, int], keys: Sequence[str], path: Path) -> None:
-    await asyncio.sleep(INTERVAL_S)  # an interval to show
     async with top.run_test(size=size) as pilot:
+        # The footer tells what nettax costs: an interval without the start, or the last picture.
+        await asyncio.sleep(2.5 * INTERVAL_S)
         await pilot.press(*keys)
         await pilot.pause()
         drawn = top.export_screenshot(title="nettax top")

@@ -255,3 +255,79 @@ def test_every_view_as_text() -> None:
     for view in VIEWS:
         text = frame_text(model(view=view), 80, None)
         assert COLUMNS[view][1 if view == "cpus" else 0].name in text.splitlines()[1]
+
+
+def zoomed() -> Model:
+    shown = model()
+    press(shown, "down", None)
+    press(shown, "enter", None)
+    return shown
+
+
+@pytest.mark.parametrize("zoom", [False, True])
+def test_paused_is_paused(zoom: bool) -> None:
+    shown = zoomed() if zoom else model()
+    press(shown, "", " ")
+    before = screen(shown, 200, 40)
+    shown.feed(moment(task(101, "victim", own=1, net=9, exited=True)))
+    shown.feed(moment(*TASKS[2:]))
+    assert screen(shown, 200, 40) == before
+    press(shown, "", " ")
+    assert ("has ended" in "".join(screen(shown))) == zoom
+
+
+def test_a_mean_is_of_the_time_that_a_task_lived() -> None:
+    long, late = moment(TASKS[0], wall_ns=3 * CPU.wall_ns), moment()
+    early, after = moment(TASKS[0]), moment(TASKS[0])
+    start = late.boot_ns
+    early.boot_ns, long.boot_ns, late.boot_ns, after.boot_ns = (start + n for n in (-1, 2, 3, 5))
+    victim = task(101, "victim", own=400, start_ns=start, exited=True)
+    late = moment(victim)
+    late.boot_ns = start + 3
+    shown = model(early, long, late)
+    shown.cursor = victim.key
+    shown.zoom()
+    shown.feed(after)
+    lines = screen(shown, 100, 40)
+    assert cell(lines, "own", "mean") == "10.0"
+    assert any("2 intervals" in line for line in lines)
+
+
+def test_now_of_a_task_without_history() -> None:
+    busy = [task(1000 + n, own=5) for n in range(150)]
+    little = task(7, "little", own=2)
+    shown = model(moment(*busy, little))
+    shown.cursor = little.key
+    shown.zoom()
+    lines = screen(shown, 100, 40)
+    assert cell(lines, "own", "now") == "0.2"
+    assert any("0 intervals" in line or "1 intervals" in line for line in lines)
+
+
+def test_narrow_screens_name_every_view() -> None:
+    assert "1  2  3  4 cgroups  5  6" in screen(model(view="cgroups"), 40)[0]
+
+
+def test_keys_in_zoom_leave_the_list_alone_and_help_its_place() -> None:
+    shown = zoomed()
+    for key in ("pagedown", "end", "down"):
+        press(shown, key, None)
+    assert shown.top == 0
+    shown = model(moment(*(task(1000 + n, own=n) for n in range(99))))
+    shown.scroll(30)
+    for _ in range(2):
+        press(shown, "", "?")
+        screen(shown)
+    assert shown.top == 30
+
+
+def test_a_filter_matches_groups_by_their_tasks_and_no_kinds() -> None:
+    assert len(model(view="processes", pattern="web-io").rows) == 1
+    assert model(view="cgroups", pattern="oup").rows == []
+    assert model(view="processes", pattern="ask").rows == []
+    assert "filter" not in "".join(screen(model(view="cpus", pattern="x"))[:3])
+
+
+def test_figures_keep_their_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(CPU), "ns_per_packet", 123_456_789_012.0)
+    assert any("123G" in line for line in screen(model(view="cpus"), 200))

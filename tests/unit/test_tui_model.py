@@ -160,7 +160,7 @@ def test_views_in_turn() -> None:
 def test_help_and_out_again() -> None:
     shown = model()
     type_in(shown, "?<down><down>")
-    assert (shown.help, shown.top) == (True, 2)
+    assert (shown.help, shown.text_top) == (True, 2)
     type_in(shown, "<escape>")
     assert (shown.help, shown.top) == (False, 0)
 

@@ -70,6 +70,7 @@ def test_a_sparkline_has_its_width(values: list[float | None], width: int) -> No
 
 
 def test_a_sparkline() -> None:
-    assert sparkline([0.0, 0.125, 0.5, 1.0, 9.0, None], 8, 1.0) == "  ▁▁▄██ "
+    assert sparkline([0.0, 0.125, 0.5, 1.0, 9.0, None], 8, 1.0) == "  ·▁▄██ "
     assert sparkline([1.0, 2.0, 3.0], 2, 4.0) == "▄▆"
-    assert sparkline([0.0], 1, 0.0) == "▁"
+    assert sparkline([0.0], 1, 0.0) == "·"
+    assert sparkline([0.0, 0.001], 2, 1.0) == "·▁"

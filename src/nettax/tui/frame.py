@@ -138,7 +138,7 @@ def summary(model: Model, now: Moment, width: int, letters: bool) -> Line:
     total = now.total
     before = model.shown.taken()
     taken = now.taken_ns / total.wall_ns if total.wall_ns else 0.0
-    most = max(before, default=0.0)
+    most = model.shown.most_taken()
     name = f"{len(now.interval.cpus)} CPUs "
     words = f"  taken {100 * taken:4.1f} % "
     scale = f" max {100 * most:.1f}"
@@ -213,16 +213,21 @@ def _prompt(model: Model) -> Drawn:
 def _body(frame: Frame, model: Model, width: int, room: int, letters: bool) -> None:
     """The part between: help, one task, or a table as far as it fits."""
     if model.help:
-        lines = help_lines(width)
-        model.page = room
-        model.top = min(model.top, max(len(lines) - room, 0))
-        frame.lines += lines[model.top : model.top + room]
+        _text(frame, model, help_lines(width), room)
     elif model.now is None:
         return
     elif isinstance(model.task_row, TaskCharges):
-        frame.lines += zoom_lines(model, model.now, model.task_row, width, room, letters)
+        lines = zoom_lines(model, model.now, model.task_row, width, room, letters)
+        _text(frame, model, lines, room)
     else:
         _table(frame, model, model.now, width, room, letters)
+
+
+def _text(frame: Frame, model: Model, lines: list[Line], room: int) -> None:
+    """As many lines as fit, from where one has scrolled to."""
+    model.page = room
+    model.text_top = min(model.text_top, max(len(lines) - room, 0))
+    frame.lines += lines[model.text_top : model.text_top + room]
 
 
 def _table(frame: Frame, model: Model, now: Moment, width: int, room: int, letters: bool) -> None:

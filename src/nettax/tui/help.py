@@ -14,7 +14,7 @@ __all__ = ["help_lines"]
 KEYS: Final = (
     ("1 … 6, tab", "tasks, processes, workloads, cgroups, virtual machines, CPUs"),
     ("↑ ↓ pgup pgdn home end", "select a row; j and k do as well"),
-    ("enter", "into the row: a task's history; the tasks of a process, container, CPU …"),
+    ("enter", "into the row: a task's history; the tasks of a group, or last on a CPU"),
     ("esc, backspace", "out again; then clear the filter; then select no row"),
     ("< >", "sort by the column to the left, to the right (or click on it)"),
     ("r", "sort the other way round"),

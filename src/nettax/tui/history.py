@@ -90,6 +90,13 @@ class History:
         """What was taken in each interval, as a share of all CPUs' time."""
         return [past.taken for past in self._past]
 
+    def most_taken(self) -> float:
+        """The most of `taken`; a first interval that was cut short is not like the others."""
+        past = list(self._past)
+        if len(past) > 1 and 2 * past[0].wall_ns < past[1].wall_ns:
+            del past[0]
+        return max((each.taken for each in past), default=0.0)
+
     def task(self, key: bytes, last: int = INTERVALS) -> list[tuple[float, ...] | None]:
         """The `shares` of a task in the last intervals; None where it had too little to be kept."""
         past = list(self._past)[-last:]

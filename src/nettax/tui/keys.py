@@ -59,14 +59,14 @@ def press(model: Model, key: str, character: str | None) -> bool:
 
 def _move(model: Model, step: int) -> None:
     if model.help or model.task:
-        model.top = max(model.top + step, 0)
+        model.scroll(step)
     else:
         model.move(step)
 
 
 def _to(model: Model, place: int) -> None:
     if model.help or model.task:
-        model.top = place
+        model.text_top = place
     else:
         model.select(place)
 

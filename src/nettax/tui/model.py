@@ -11,6 +11,7 @@ from typing import Any
 
 from nettax.ledger import CpuShare, TaskCharges
 from nettax.ledger.groups import Group
+from nettax.tui.accounts import FIGURES
 from nettax.tui.columns import COLUMNS, Column
 from nettax.tui.history import History
 from nettax.tui.moment import VIEWS, Moment, Row
@@ -67,7 +68,9 @@ class Model:
         self._seen: tuple[TaskCharges, int] | None = None  # last, and when: while paused, too
         self.help = False
         self.top = 0
-        """The first row, or line of help, that is on the screen."""
+        """The first row that is on the screen."""
+        self.text_top = 0
+        """The first line of the help, or of the task that is zoomed on."""
         self.cursor: object = None
         """The key of the selected row; None until one is selected."""
         self.page = 1
@@ -136,9 +139,16 @@ class Model:
         if self.view == "cpus":
             return sorted(rows, key=lambda cpu: column.value(now, cpu), reverse=falling)
         # What is billed decides among equals: most tasks have nothing taken from them.
-        value = column.value
+        # So it does among those that look equal: rows do not change places for what is not seen.
+        value, step = column.value, max(now.wall_ns // 1000, 1)
+
+        def as_shown(figure: Any) -> Any:
+            return (figure + step // 2) // step if how.column in FIGURES else figure
+
         return sorted(
-            rows, key=lambda row: (value(now, row), row.charges.billed_ns), reverse=falling
+            rows,
+            key=lambda row: (as_shown(value(now, row)), row.charges.billed_ns),
+            reverse=falling,
         )
 
     def sort_by(self, name: str) -> None:
@@ -210,9 +220,9 @@ class Model:
 
     def scroll(self, step: int) -> None:
         """Move what is shown; the cursor, if there is one, by as much."""
-        if self.task:
-            return
-        if self.help or self.cursor is None:
+        if self.help or self.task:
+            self.text_top = max(self.text_top + step, 0)
+        elif self.cursor is None:
             self.top = max(self.top + step, 0)
         else:
             self.move(step)
@@ -245,7 +255,7 @@ class Model:
     def back(self) -> bool:
         """Out of the innermost: help, task, group, filter, cursor; False if there is nothing."""
         if self.help:
-            self.help, self.top = False, 0
+            self.help, self.text_top = False, 0
         elif self.task:
             self._leave_task()
         elif self.scope:
@@ -269,10 +279,11 @@ class Model:
     def _leave_task(self) -> None:
         self.task = self.task_row = self.history.watched = None
         self.task_end_ns = self._seen = None
+        self.text_top = 0
 
     def toggle_help(self) -> None:
         """Show the help, or leave it."""
-        self.help, self.top = not self.help, 0
+        self.help, self.text_top = not self.help, 0
 
 
 def key_of(row: Any) -> object:

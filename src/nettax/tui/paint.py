@@ -46,6 +46,7 @@ ACCOUNTS: Final = {
     "idle": "·",
 }
 LEVELS: Final = "▁▂▃▄▅▆▇█"
+NOTHING: Final = "·"
 BLOCK: Final = "█"
 
 
@@ -103,15 +104,15 @@ def bar(parts: Mapping[str, int], whole: int, width: int, letters: bool = False)
 def sparkline(values: Sequence[float | None], width: int, top: float) -> str:
     """The last `width` values as columns of eighths, of which `top` fills eight; ` ` for none.
 
-    A value above nothing shows as at least the lowest column.
+    A value above nothing shows as at least the lowest column, and nothing as a dot.
     """
     shown = list(values)[-width:] if width > 0 else []
     text = "".join(
         " "
         if value is None
         else LEVELS[min(max(round(8 * value / top) - 1, 0), 7)]
-        if top > 0
-        else LEVELS[0]
+        if top > 0 and value > 0
+        else NOTHING
         for value in shown
     )
     return text.rjust(max(width, 0))
