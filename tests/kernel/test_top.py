@@ -63,7 +63,7 @@ def test_once() -> None:
     assert (run.returncode, run.stderr) == (0, "")
     lines = run.stdout.splitlines()
     assert re.match(r"\d\d:\d\d:\d\d  0\.2\d\d s on \d+ CPUs, of which", lines[0])
-    assert lines[1].split()[:5] == ["task", "pid", "CPU", "billed", "own"] or "≈toll" in lines[1]
+    assert lines[1].split()[:5] == ["task", "pid", "billed", "own", "taken"]
     assert lines[-1].startswith("residual ")
     assert all(len(line) <= 80 for line in lines[1:])
 
@@ -93,6 +93,13 @@ def test_batch_is_so_many_frames_without_textual() -> None:
 def test_a_duration_ends_it() -> None:
     run = top("-b", "-I", "0.1", "-d", "0.3")
     assert run.stdout.count("residual ") == 3
+
+
+@pytest.mark.parametrize(("mode", "frames"), [("--once", 1), ("--batch", 2)])
+def test_the_last_interval_is_what_is_left(mode: str, frames: int) -> None:
+    duration = "0.3" if mode == "--once" else "1.3"
+    run = top(mode, "-d", duration)
+    assert (run.returncode, run.stdout.count("residual ")) == (0, frames)
 
 
 def test_nobody_reads_on() -> None:
@@ -188,6 +195,7 @@ def test_without_colours() -> None:
     for setting in ("NO_COLOR=1", "TERM=vt220"):
         with terminal(["-I", "0.2", "-v", "cpus"], setting=setting) as shown:
             shown.wait(*FIRST)
+            assert re.search(r"[hnsk·]{2}", "".join(shown.screen()[1:8]))
             drawn = shown.tmux("capture-pane", "-p", "-e")
             assert not re.search(r"\x1b\[[\d;]*\b(3[0-7]|9[0-7]|4[0-7]|38)\b[\d;]*m", drawn)
 
@@ -212,7 +220,7 @@ def test_ctrl_z_and_back() -> None:
         shown.keys("C-z")
         shown.wait("Stopped", "status 147")
         shown.keys("Enter")
-        shown.wait(*FIRST, "1 tasks")
+        shown.wait(*FIRST, "1 tasks", "billed")  # the title, the heading, the keys
         shown.keys("q")
         shown.wait("status 147", "status 0")
 
