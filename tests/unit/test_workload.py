@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from nettax.kernel.workload import KINDS, workload
@@ -196,5 +196,6 @@ def test_the_top_of_a_workload_is_the_same_workload(path: str) -> None:
 @given(ANY, st.sampled_from(["init.scope", "app.slice", "x.service", "x", "payload"]))
 def test_what_is_below_a_container_is_the_container(path: str, below: str) -> None:
     found = workload(path)
+    assume(not path.endswith(("/lxc", "/firecracker")))  # what comes next is a container of theirs
     if found.kind in ("docker", "podman", "kubernetes", "containerd", "lxc", "nspawn", "vm"):
         assert workload(f"{path}/{below}") == found
