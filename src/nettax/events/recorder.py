@@ -1,0 +1,215 @@
+"""The instrument: load the programs, begin on each CPU, hand out what the rings hold."""
+
+from __future__ import annotations
+
+import os
+import struct
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+from nettax.errors import MissingFeature, NettaxError, UsageError
+from nettax.events.model import EVENT, Array, Kind
+from nettax.events.ring import Ring
+from nettax.kernel import bpf, cpus, features, percpu, vmlinux
+
+__all__ = ["Batch", "Lost", "Recorder"]
+
+OBJECTS = Path(__file__).parent.parent / "bpf"
+RING_BYTES = 16 << 20  # of a CPU: a third of a second at a million events per second
+NOTES_BYTES = 1 << 20  # as in bpf/record/ring.h
+BATCH = 1 << 20  # bytes: so much is written, and later read, at once
+
+# What each kind of event takes, by its tracepoints; the rest is read off the programs.
+OPTIONAL = {"netif_receive_skb": Kind.PACKET}
+
+
+class Batch(NamedTuple):
+    """Events of one CPU, or notes, in the ring's own memory: write or copy before the next."""
+
+    cpu: int | None
+    """None: notes."""
+    rows: Array
+    """Bytes: one row for each record, with the ring's header."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Events of one CPU for which there was no room."""
+
+    events: int
+    first_ns: int
+    """CLOCK_MONOTONIC, as `last_ns`."""
+    last_ns: int
+
+
+class Recorder:
+    """The events of this host, from entering the context until `finish()`.
+
+    ::
+
+        with Recorder() as recorder:
+            while …:
+                for batch in recorder.batches():
+                    …
+
+    What `batches()` yields is gone when the next is asked for. Needs CAP_BPF and CAP_PERFMON.
+    """
+
+    def __init__(
+        self,
+        *,
+        cpus: Iterable[int] | None = None,
+        ring_bytes: int = RING_BYTES,
+        raw_tracepoints: bool = False,
+    ) -> None:
+        """Say what to record; nothing is loaded yet.
+
+        `cpus`: these only (default: all online). `ring_bytes`: the room of each CPU, a power of
+        two. `raw_tracepoints`: do not try to attach by BTF.
+
+        :raises UsageError: the room is no power of two, or less than a page
+        """
+        if ring_bytes & (ring_bytes - 1) or ring_bytes < 4096:
+            raise UsageError(f"a ring has a power of two of bytes, 4096 at least; not {ring_bytes}")
+        self._chosen = None if cpus is None else tuple(cpus)
+        self._ring_bytes = ring_bytes
+        self._raw = raw_tracepoints
+        self._fds: list[int] = []
+        self._rings: dict[int, Ring] = {}
+
+    def __enter__(self) -> Self:
+        """Load, attach and begin.
+
+        :raises MissingFeature: no BTF, no libbpf, or a PREEMPT_RT kernel
+        :raises MissingPrivilege: CAP_BPF or CAP_PERFMON is lacking
+        :raises UsageError: a CPU that is not online
+        """
+        features.btf_path()
+        if features.is_realtime():
+            raise MissingFeature(
+                "this kernel is PREEMPT_RT: its softirqs can be preempted, so their time cannot\n"
+                "be told from entry and exit alone. nettax does not record such kernels"
+            )
+        online = cpus.online()
+        self.cpus = self._chosen if self._chosen is not None else online
+        if missing := sorted(set(self.cpus) - set(online)):
+            raise UsageError(f"CPU {cpus.format_list(missing)} is not online")
+        try:
+            self._start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def _start(self) -> None:
+        if not self._raw:
+            try:
+                self._load("record.bpf.o")
+            except OSError:  # some kernels verify BTF-typed programs but refuse to attach them
+                self._object.close()
+                self._raw = True
+        if self._raw:
+            self._load("record.raw.bpf.o")
+        states = self._object.map("cpus")
+        self._states, self._stride = states.mapped(), states.stride
+        self._lost = self._object.btf.layout("lost_events")
+        self._lost_at = self._object.btf.offset("cpu", "lost")
+        self._notes_lost = self._object.variable("notes_lost")
+        self._mark = self._object.programs["mark"]
+        notes = self._object.map("notes")
+        self._notes = Ring(notes.fd, NOTES_BYTES, self._object.btf.size("note"))
+        self._rings_begin()
+
+    def _load(self, name: str) -> None:
+        path = OBJECTS / name
+        if not path.exists():
+            raise NettaxError(f"{path} is missing: nettax was not built. Reinstall it")
+        possible = max(cpus.possible()) + 1
+        self._object = bpf.Object(
+            str(path),
+            wanted=self._wanted,
+            constants={
+                "has_prev_state": vmlinux.tracepoint_arguments("sched_switch") == 4,
+                **percpu.trigger_offsets(),
+            },
+            max_entries={"cpus": possible, "rings": possible},
+        )
+        self._object.attach([p for p in self._object.programs.values() if p.name != "mark"])
+
+    def _wanted(self, tracepoint: str) -> bool:
+        return tracepoint == "mark" or vmlinux.tracepoint_arguments(tracepoint) is not None
+
+    def _rings_begin(self) -> None:
+        rings = self._object.map("rings")
+        for cpu in self.cpus:
+            fd = bpf.new_ring(f"events_{cpu}", self._ring_bytes)
+            self._fds.append(fd)
+            rings.put(struct.pack("=I", cpu), struct.pack("=I", fd))
+            self._rings[cpu] = Ring(fd, self._ring_bytes, EVENT.itemsize)
+        self.mark(Kind.BEGIN)
+
+    def mark(self, kind: Kind) -> None:
+        """Begin or end on every CPU, with an event there that says so."""
+        for cpu in self.cpus:
+            self._mark.run(kind, cpu=cpu)
+
+    @property
+    def kinds(self) -> frozenset[Kind]:
+        """What is recorded."""
+        names = self._object.programs
+        return frozenset(
+            kind for kind in Kind if kind not in OPTIONAL.values() or set(OPTIONAL) & set(names)
+        )
+
+    def batches(self) -> Iterator[Batch]:
+        """What the rings hold now, a batch at a time; each is released as the next is asked for."""
+        sources = [*self._rings.items(), (None, self._notes)]
+        for cpu, ring in sources:
+            left = ring.size // ring.stride  # as much as there was, not what comes meanwhile
+            most = BATCH // ring.stride
+            while left > 0 and len(rows := ring.records(min(most, left))):
+                yield Batch(cpu, rows)
+                ring.release(len(rows))
+                left -= len(rows)
+
+    @property
+    def filled(self) -> float:
+        """How full the fullest ring is, from 0 to 1."""
+        return max(ring.filled for ring in (*self._rings.values(), self._notes))
+
+    def lost(self) -> Mapping[int, Lost]:
+        """What was lost so far, by CPU, for want of room."""
+        found = {}
+        for cpu in self.cpus:
+            row: Any = self._lost.unpack(self._states, cpu * self._stride + self._lost_at)
+            if row.events:
+                found[cpu] = Lost(row.events, row.first_ns, row.last_ns)
+        return found
+
+    def missed(self) -> int:
+        """Events that the kernel gave to no program, as it was running on that CPU already."""
+        return sum(program.stats().missed for program in self._object.programs.values())
+
+    def notes_lost(self) -> int:
+        """Names for which there was no room; each is told again at its next event."""
+        return self._notes_lost()
+
+    def close(self) -> None:
+        """Detach and unload. May be called twice."""
+        if hasattr(self, "_object"):
+            self._object.close()
+        for fd in self._fds:
+            os.close(fd)
+        self._fds = []
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
