@@ -13,7 +13,9 @@ import platform
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +113,46 @@ def commit(root: Path) -> str | None:
     return output(*git, "rev-parse", "--short=12", "HEAD").strip() + ("+changes" if changed else "")
 
 
+def man_page(name: str, text: str, version: str) -> str:
+    """A page of nettax.cli.manual as roff, dated by SOURCE_DATE_EPOCH."""
+    from docutils.core import publish_string
+    from docutils.writers import manpage
+
+    when = time.gmtime(int(os.environ.get("SOURCE_DATE_EPOCH", time.time())))
+    about = {
+        "manual_section": "1",
+        "manual_group": "nettax",
+        "date": time.strftime("%Y-%m-%d", when),
+        "version": f"nettax {version}",
+    }
+    fields = "".join(f":{key}: {value}\n" for key, value in about.items())
+    head, first, rest = text.partition("Synopsis\n")
+    settings = {"report_level": 2, "halt_level": 2, "output_encoding": "unicode"}
+    source = f"{head}{fields}\n{first}{rest}"
+    roff: str = publish_string(source, writer=manpage.Writer(), settings_overrides=settings)
+    # As man(7) has them: headings in capitals, and no empty line below one.
+    return re.sub(r"^\.SH (.*)\n(\.sp\n)?", lambda h: f".SH {h[1].upper()}\n", roff, flags=re.M)
+
+
+def shared_files(root: Path, version: str) -> dict[str, str]:
+    """What goes to share/ beside Python's: man pages and completions, made by nettax's own code."""
+    sys.path.insert(0, str(root / "src"))
+    from click.shell_completion import ShellComplete, get_completion_class
+
+    from nettax.cli import cli, manual
+
+    files = {f"man/man1/{n}.1": man_page(n, manual.page(n), version) for n in manual.NAMES}
+    for shell, path in {
+        "bash": "bash-completion/completions/nettax",
+        "zsh": "zsh/site-functions/_nettax",
+        "fish": "fish/vendor_completions.d/nettax.fish",
+    }.items():
+        kind = get_completion_class(shell) or ShellComplete
+        # Not the class's own source(), which asks the bash of the machine that builds.
+        files[path] = ShellComplete.source(kind(cli, {}, "nettax", "_NETTAX_COMPLETE"))
+    return files
+
+
 class BuildHook(BuildHookInterface):  # type: ignore[misc]
     """Compile before packaging; tell hatch where the results go."""
 
@@ -134,6 +176,8 @@ class BuildHook(BuildHookInterface):  # type: ignore[misc]
                 (root / relative).with_suffix(".new").replace(root / relative)
             else:
                 self._include(build_data, path, relative.relative_to("src"))
+        if not editable:
+            self._share(build_data, root)
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         shutil.rmtree(self.scratch)
@@ -155,6 +199,13 @@ class BuildHook(BuildHookInterface):  # type: ignore[misc]
         made.append(self.scratch / native / "libnettax.so")
         tools.native([native / p.name for p in sorted((root / native).glob("*.c"))], made[-1])
         return made
+
+    def _share(self, build_data: dict[str, Any], root: Path) -> None:
+        for name, text in shared_files(root, self.metadata.version).items():
+            path = self.scratch / "share" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+            build_data["shared_data"][str(path)] = f"share/{name}"
 
     def _told(self, root: Path, facts: dict[str, Any]) -> Path:
         """Write down how this was built."""

@@ -26,6 +26,8 @@ needs_sphinx = "8.1"
 myst_enable_extensions = ["deflist", "colon_fence"]
 myst_heading_anchors = 3
 
+smartquotes = False  # two dashes are an option, not a dash
+
 nitpicky = True
 nitpick_ignore_regex = [
     # No inventory of Python's own names is fetched.

@@ -30,7 +30,7 @@ import recorded  # noqa: E402  (found by the line above)
 from nettax.experiment.estimate import Estimate, median, paired_ratio  # noqa: E402
 from nettax.experiment.schedule import Run, Schedule, interleave  # noqa: E402
 from nettax.host import Host  # noqa: E402
-from nettax.kernel import cpus  # noqa: E402
+from nettax.kernel import cpus, proc_pid  # noqa: E402
 from nettax.lab import Testbed, UdpFlow  # noqa: E402
 from nettax.lab.device import Device  # noqa: E402
 from nettax.lab.testbed import DEVICE  # noqa: E402
@@ -48,13 +48,14 @@ for name, ns in task["stolen_by_trigger_ns"].items():
 class Pace:
     """How long the steps take."""
 
-    seconds: int = 3
-    window_s: float = 1.0
+    seconds: int = 2
+    window_s: float = 0.7
     rounds: int = 10
-    calibrate: bool = True
+    most_waiting: float = 0.05
+    """Stop when the service waited for more of the time: somebody else's work is another story."""
 
 
-SHORT = Pace(seconds=1, window_s=0.4, rounds=2, calibrate=False)
+SHORT = Pace(seconds=1, window_s=0.3, rounds=2, most_waiting=1.0)
 
 
 @dataclass(frozen=True)
@@ -75,16 +76,27 @@ class Stage:
         self._counter = directory / "counter"
         self._counter.write_bytes(bytes(8))
         self.log = directory / "signer.log"
-        self.service: Popen[bytes] = host.spawn(
-            [sys.executable, HERE / "service.py", self._counter],
-            cpus=[self.cpu],
-            stdout=self.log.open("wb"),
-        )
+        with self.log.open("wb") as log:
+            self.service: Popen[bytes] = host.spawn(
+                [sys.executable, HERE / "service.py", self._counter], cpus=[self.cpu], stdout=log
+            )
+
+        self._checked = time.monotonic_ns(), proc_pid.schedstat(self.service.pid)
 
     def jobs(self) -> int:
         """How many the service has done."""
         (number,) = struct.unpack("=Q", self._counter.read_bytes())
         return int(number)
+
+    def check_alone(self, most: float) -> None:
+        """See that nobody but the packets kept the service from its CPU since the last time.
+
+        :raises RuntimeError: somebody did, for more than this share.
+        """
+        now = time.monotonic_ns(), proc_pid.schedstat(self.service.pid)
+        (then, before), (at, after), self._checked = self._checked, now, now
+        if before and after and after.run_delay_ns - before.run_delay_ns > most * (at - then):
+            raise RuntimeError("this host is too busy for the tutorial: try again when it is quiet")
 
     def steer(self, cpu: int) -> None:
         """Hand the packets to this CPU, as the fix does by hand."""
@@ -96,7 +108,7 @@ class Stage:
         """The neighbour's packets, handled on this CPU."""
         self.steer(cpu)
         with self.bed.udp(PPS, cpu=self.sender_cpu, burst=BURST) as flow:
-            wait_for(flow.sent)
+            recorded.wait_for(flow.sent)
             self.flow = flow
             try:
                 yield
@@ -114,42 +126,22 @@ class Stage:
     def log_lines(self, seconds: int) -> str:
         """What the service itself says of the next seconds."""
         already = len(self.log.read_text().splitlines())
-        wait_for(lambda: len(self.log.read_text().splitlines()) >= already + 1 + seconds)
+        recorded.wait_for(lambda: len(self.log.read_text().splitlines()) >= already + 1 + seconds)
         return f"# tail -n {seconds} signer.log\n" + "".join(
             self.log.read_text().splitlines(keepends=True)[-seconds:]
         )
 
 
-def wait_for(condition: Callable[[], object]) -> None:
-    """Until it holds.
-
-    :raises TimeoutError: not within 20 s.
-    """
-    deadline = time.monotonic() + 20
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError("the tutorial's stage did not get ready within 20 s")
-        time.sleep(0.005)
-
-
-def nettax(*words: object) -> str:
-    """Run this very nettax, shown as one types it."""
-    arguments = list(map(str, words))
-    return recorded.command(
-        [sys.executable, "-m", "nettax", *arguments], " ".join(("nettax", *arguments))
-    )
-
-
 def story(stage: Stage, pace: Pace) -> Iterator[tuple[str, str]]:
     """The steps, in order: names of the page's blocks, and what the commands print."""
     pid, seconds = stage.service.pid, pace.seconds
-    wait_for(stage.jobs)
+    recorded.wait_for(stage.jobs)
     yield "before", stage.log_lines(seconds)
     with stage.traffic(stage.cpu):
         yield "log", stage.log_lines(seconds)
         top = f"top -b -d {seconds} -n 2 -p {pid} | tail -n 2"
         yield "top", recorded.command(["sh", "-c", top], top)
-        yield "stat", nettax("stat", "-d", seconds, "-n", 4)
+        yield "stat", recorded.nettax("stat", "-d", seconds, "-n", 4)
         pipe = f"nettax stat -p {pid} -d {seconds} --json | python3 triggers.py"
         yield "triggers", _triggers(pid, seconds, pipe)
         enter = f"ip netns exec {stage.bed.receiver}"
@@ -157,14 +149,14 @@ def story(stage: Stage, pace: Pace) -> Iterator[tuple[str, str]]:
         yield "mask", recorded.command(look.split())
         os.kill(pid, signal.SIGSTOP)
         try:
-            canary = nettax("canary", "-C", stage.cpu, "-d", seconds)
+            canary = recorded.nettax("canary", "-C", stage.cpu, "-d", seconds)
             yield "canary", f"# kill -STOP {pid}\n{canary}# kill -CONT {pid}"
         finally:
             os.kill(pid, signal.SIGCONT)
         mask = cpus.format_mask([stage.sender_cpu])
         fix = f"{enter} sh -c 'echo {mask} > /sys/class/net/{DEVICE}/{MASK_FILE}'"
         yield "fix", recorded.command(["sh", "-c", fix], fix)
-        yield "after", nettax("stat", "-d", seconds, "-n", 4)
+        yield "after", recorded.nettax("stat", "-d", seconds, "-n", 4)
 
 
 def _triggers(pid: int, seconds: int, shown: str) -> str:
@@ -225,20 +217,23 @@ def measure(stage: Stage, pace: Pace, seed: int | None = None) -> Gain:
     def condition(cpu: int) -> Callable[[], AbstractContextManager[None]]:
         return lambda: stage.traffic(cpu)
 
+    def window() -> Window:
+        stage.check_alone(pace.most_waiting)
+        return stage.window(pace.window_s)
+
     conditions = {"before": condition(stage.cpu), "after": condition(stage.sender_cpu)}
     schedule = Schedule.draw(conditions, pace.rounds, seed)
-    return Gain(tuple(interleave(schedule, conditions, lambda: stage.window(pace.window_s))))
+    return Gain(tuple(interleave(schedule, conditions, window)))
 
 
 def run(pace: Pace) -> tuple[dict[str, str], Gain]:
     """All of it; what the commands printed, by the names of the page's blocks."""
     outputs = {}
-    if pace.calibrate:
-        outputs["calibrate"] = nettax("canary", "--calibrate")
     with tempfile.TemporaryDirectory() as directory, Host() as host, Testbed(host) as bed:
         stage = Stage(host, bed, Path(directory))
         for name, output in story(stage, pace):
             outputs[name] = output
+            stage.check_alone(pace.most_waiting)
         gain = measure(stage, pace)
     outputs["gain"] = f"# python3 docs/tutorial/why_slow.py | tail -n 6\n{gain.text(pace.window_s)}"
     return outputs, gain

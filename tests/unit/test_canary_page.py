@@ -37,11 +37,9 @@ def test_the_newest_slot_is_read(version: int, first: int) -> None:
     assert library().canary_read(page(version), ctypes.byref(sample)) == 0
     head = (sample.ns, sample.cycles, sample.iterations, sample.chain)
     assert head == (first, first + 1, first + 2, first + 3)
-    assert (sample.gaps, sample.gap_cycles, sample.histogram[0]) == (
-        first + 4,
-        first + 5,
-        first + 6,
-    )
+    assert (sample.gaps, sample.gap_cycles) == (first + 4, first + 5)
+    assert (sample.bursts, sample.taken_cycles, sample.late_ns) == (first + 6, first + 7, first + 8)
+    assert sample.histogram[0] == first + 10
 
 
 def test_a_page_without_a_sample_says_so() -> None:

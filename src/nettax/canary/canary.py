@@ -17,7 +17,7 @@ from nettax.canary.process import EngineProcess
 from nettax.errors import NettaxError, UsageError
 from nettax.kernel import proc_pid
 
-Engine = Literal["chain", "gap"]
+Engine = Literal["chain", "gap", "working-set"]
 
 GAP_THRESHOLD_NS = 250
 """The shortest pause that counts as a gap.
@@ -44,9 +44,9 @@ class CanaryReading:
     cycles: int
     """The cycle counter at the stamp: TSC (x86), CNTVCT (arm64), else CLOCK_MONOTONIC."""
     iterations: int
-    """Steps of the chain, or turns of the gap loop."""
+    """Steps of the chain, or turns of the gap loop or of the working set's."""
     gaps: int
-    """Pauses longer than the threshold; the chain sees none."""
+    """Turns longer than the threshold; the chain sees none."""
     gap_cycles: int
     gap_histogram: GapHistogram
     user_ns: int
@@ -124,12 +124,9 @@ class CanaryInterval:
         return self.gap_ns / self.wall_ns
 
     @property
-    def interrupted_share(self) -> float:
-        """The share of its time on the CPU that passed in gaps: all but the waits for the CPU.
-
-        Off by up to a tick at either end, as ``cpu_ns`` and ``run_delay_ns`` are.
-        """
-        return (self.gap_ns - self.run_delay_ns) / self.cpu_ns
+    def clean_rate(self) -> float:
+        """Turns per second of the time outside gaps: those that nothing interrupted."""
+        return (self.iterations - self.gaps) * 1e9 / (self.wall_ns - self.gap_ns)
 
 
 class Canary:

@@ -46,25 +46,6 @@ class IpiGaps:
     victim: CanaryInterval
     ipis: int
 
-    @property
-    def landed(self) -> float:
-        """IPIs that found the victim on its CPU: calls are even in time, so its share of it."""
-        return self.ipis * self.victim.cpu_ns / self.victim.wall_ns
-
-    def cost_ns(self, baseline: IpiGaps) -> float:
-        """Return what one IPI cost the victim, in ns.
-
-        That is what it lost on its CPU, beyond what it loses without a storm, over the IPIs that
-        landed. ``baseline`` is a storm of rate 0 close in time: the hypervisor's and the tick's
-        share. A neighbour on the victim's CPU is in neither term.
-
-        :raises UsageError: no IPI was sent in this interval.
-        """
-        if not self.ipis:
-            raise UsageError("no IPI was sent in this interval: it has no cost per IPI.")
-        taken = self.victim.interrupted_share - baseline.victim.interrupted_share
-        return taken * self.victim.cpu_ns / self.landed
-
 
 class IpiStorm:
     """A gap canary on ``victim_cpu`` and a thread on ``sender_cpu`` that interrupts it.

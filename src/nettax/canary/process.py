@@ -8,7 +8,7 @@ import mmap
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from signal import Signals
 from subprocess import DEVNULL, PIPE, Popen
 
@@ -36,6 +36,10 @@ class Sample(ctypes.Structure):
     chain: int
     gaps: int
     gap_cycles: int
+    bursts: int
+    taken_cycles: int
+    late_ns: int
+    square: float
     histogram: ctypes.Array[ctypes.c_uint64]
 
     _fields_ = (
@@ -45,6 +49,10 @@ class Sample(ctypes.Structure):
         ("chain", ctypes.c_uint64),
         ("gaps", ctypes.c_uint64),
         ("gap_cycles", ctypes.c_uint64),
+        ("bursts", ctypes.c_uint64),
+        ("taken_cycles", ctypes.c_uint64),
+        ("late_ns", ctypes.c_uint64),
+        ("square", ctypes.c_double),
         ("histogram", ctypes.c_uint64 * BUCKETS),
     )
 
@@ -52,25 +60,40 @@ class Sample(ctypes.Structure):
 class EngineProcess:
     """An engine in a process of its own, which ends with :meth:`stop`, its parent or its lifetime.
 
-    The constructor returns when the engine has made its first progress.
+    The constructor returns when the engine has made its first progress. An engine that is on
+    several CPUs has a page for each of `paced`; any other has one.
 
     :raises UsageError: a CPU that does not exist.
     :raises MissingFeature: the engine needs a system call that this kernel lacks.
-    :raises NettaxError: the engine ended, or made no progress, before START_LIMIT_S.
+    :raises NettaxError: the engine ended, or made no progress within `start_limit_s`.
     """
 
-    def __init__(self, engine: str, *arguments: int, cpus: Iterable[int]) -> None:
+    def __init__(
+        self,
+        engine: str,
+        *arguments: int,
+        cpus: Sequence[int],
+        paced: Sequence[int] = (),
+        start_limit_s: float = START_LIMIT_S,
+    ) -> None:
         native = library()
+        if ctypes.c_size_t.in_dll(native, "canary_sample_size").value != ctypes.sizeof(Sample):
+            raise NettaxError(
+                "nettax's native library is of another version than the rest: reinstall nettax."
+            )
         size = ctypes.c_size_t.in_dll(native, "canary_page_size").value
-        self._read = native.canary_read
-        self._ipis = native.canary_ipis
-        self._ipis.restype = ctypes.c_uint64
-        self._set_period = native.canary_set_period
+        count = len(paced) or 1
+        self._native = native
+        native.canary_ipis.restype = native.canary_tid.restype = ctypes.c_uint64
         fd = os.memfd_create("nettax-canary")
         try:
-            os.ftruncate(fd, size)
-            # Lives as long as the array: a mapping is undone when nothing refers to it.
-            self._page = (ctypes.c_char * size).from_buffer(mmap.mmap(fd, size))
+            os.ftruncate(fd, size * count)
+            # Lives as long as the arrays: a mapping is undone when nothing refers to it.
+            memory = mmap.mmap(fd, size * count)
+            page = ctypes.c_char * size
+            self._pages = [page.from_buffer(memory, size * i) for i in range(count)]
+            for here, cpu in zip(self._pages, paced, strict=False):
+                native.canary_set_cpu(here, ctypes.c_uint64(cpu))
             command = [sys.executable, "-I", "-S", "-c", _RUNNER, native._name, engine, str(fd)]
             self._process: Popen[bytes] = spawn(
                 [*command, *map(str, arguments)],
@@ -82,7 +105,7 @@ class EngineProcess:
         finally:
             os.close(fd)
         try:
-            self._await_progress()
+            self._await_progress(start_limit_s)
         except BaseException:
             self.stop()
             raise
@@ -92,41 +115,46 @@ class EngineProcess:
         """The process, which is also its thread that runs the engine."""
         return self._process.pid
 
-    def sample(self) -> Sample:
+    def sample(self, page: int = 0) -> Sample:
         """Return the newest progress.
 
         :raises NettaxError: the engine has ended.
         """
         self._check_alive()
         sample = Sample()
-        if self._read(self._page, ctypes.byref(sample)):
+        if self._native.canary_read(self._pages[page], ctypes.byref(sample)):
             raise NettaxError(f"cannot read the canary (pid {self.pid}): it publishes too fast.")
         return sample
 
+    def tid(self, page: int) -> int:
+        """Return the thread that the paced engine runs for a page."""
+        return int(self._native.canary_tid(self._pages[page]))
+
     def ipis(self) -> int:
         """Return how many IPIs the storm has sent."""
-        return int(self._ipis(self._page))
+        return int(self._native.canary_ipis(self._pages[0]))
 
     def set_period(self, period_ns: int) -> None:
         """Have the storm send an IPI every so often; 0: none."""
-        self._set_period(self._page, ctypes.c_uint64(period_ns))
+        self._native.canary_set_period(self._pages[0], ctypes.c_uint64(period_ns))
 
     def stop(self) -> None:
         """End the process; it holds nothing that wants tidying, so at once."""
         with self._process:
             self._process.kill()
 
-    def _await_progress(self) -> None:
-        limit = time.monotonic() + START_LIMIT_S
+    def _await_progress(self, start_limit_s: float) -> None:
+        limit = time.monotonic() + start_limit_s
         sample = Sample()
-        while self._read(self._page, ctypes.byref(sample)) or not sample.iterations:
-            self._check_alive()
-            if time.monotonic() > limit:
-                raise NettaxError(
-                    f"the canary (pid {self.pid}) made no progress in {START_LIMIT_S:.0f} s: "
-                    "something of higher priority holds its CPU."
-                )
-            time.sleep(0.001)
+        for page in self._pages:
+            while self._native.canary_read(page, ctypes.byref(sample)) or not sample.iterations:
+                self._check_alive()
+                if time.monotonic() > limit:
+                    raise NettaxError(
+                        f"the canary (pid {self.pid}) made no progress in {start_limit_s:.0f} s: "
+                        "something of higher priority holds its CPU."
+                    )
+                time.sleep(0.001)
 
     def _check_alive(self) -> None:
         code = self._process.poll()

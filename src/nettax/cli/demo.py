@@ -12,8 +12,16 @@ from nettax.experiment.demo import demo
 from nettax.host.privilege import require
 from nettax.report.demo import document, text
 
+EXAMPLES = """
+\b
+Examples:
+  nettax demo                       the table, and what was seen in words
+  nettax demo -r 9 --json > a.json  nine rounds, every run of them
+  nettax demo --seed 1234           in the order of an earlier run
+"""
 
-@click.command()
+
+@click.command(epilog=EXAMPLES)
 @click.option("-r", "--repeat", type=click.IntRange(min=1), default=5, help="Rounds (5).")
 @click.option(
     "-d", "--duration", type=click.FloatRange(min=0.1), default=1.0, help="Seconds a window (1)."

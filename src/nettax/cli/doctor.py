@@ -10,8 +10,15 @@ import click
 
 from nettax.experiment.health import health
 
+EXAMPLES = """
+\b
+Examples:
+  nettax doctor         what there is, what not, and what would help
+  nettax doctor --json  for a script; 0 if the ledger works here, else 77
+"""
 
-@click.command()
+
+@click.command(epilog=EXAMPLES)
 @click.option("--json", "as_json", is_flag=True, help="One document.")
 def command(as_json: bool) -> None:
     """What this host can measure, what not, why, and the exact fix.

@@ -12,17 +12,15 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Self, TextIO
 
 import click
 
+from nettax.cli.selection import selection
 from nettax.errors import UsageError
 from nettax.kernel import cpus as cpu_lists
-from nettax.kernel.cgroup import Cgroups
-from nettax.kernel.features import require_host_pids
-from nettax.ledger import Interval, Ledger, Reading, TaskShare, Toll
+from nettax.ledger import Interval, Ledger, Reading, Toll
 from nettax.report.interval import by_taken, document, tasks_csv, text
 
 MOST_SECONDS = 10**9
@@ -93,7 +91,7 @@ def command(
     for option, seconds in (("-d", duration), ("-I", interval)):
         if seconds is not None and not seconds <= MOST_SECONDS:  # a NaN, too
             raise UsageError(f"{option} takes at most {MOST_SECONDS} seconds")
-    selected = _selection(pid, cgroup, bool(words))
+    selected = selection(pid, cgroup, bool(words))
     chosen = None if cpu is None else cpu_lists.select(cpu)
     header = True
 
@@ -153,30 +151,6 @@ def _count(
             show(reading - last)
             last = reading
     show(ledger.finish() - last)
-
-
-def _selection(pid: str | None, cgroup: str | None, followed: bool) -> Callable[[TaskShare], bool]:
-    """Which tasks to show, from the options."""
-    if sum((pid is not None, cgroup is not None, followed)) > 1:
-        raise UsageError("-p, -G and a command exclude each other")
-    if followed or pid is not None:
-        require_host_pids()
-    if followed:
-        return lambda task: task.followed
-    if pid is not None:
-        try:
-            pids = {int(word) for word in pid.split(",")}
-        except ValueError:
-            raise UsageError(f"-p takes process ids, such as 12 or 12,15; not {pid!r}") from None
-        if not any(Path(f"/proc/{number}").exists() for number in pids):
-            raise UsageError(f"there is no process {pid}")
-        return lambda task: task.tgid in pids or task.pid in pids
-    if cgroup is not None:
-        cgroups = Cgroups()
-        top = cgroups.path(cgroups.resolve(cgroup)) or "/"
-        below = top.rstrip("/") + "/"
-        return lambda task: task.cgroup is not None and (task.cgroup + "/").startswith(below)
-    return lambda task: True
 
 
 class _Gated:

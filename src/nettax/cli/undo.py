@@ -8,8 +8,14 @@ import click
 
 from nettax.host import recover
 
+EXAMPLES = """
+\b
+Examples:
+  nettax undo  tidy up after a kill -9, without another run
+"""
 
-@click.command()
+
+@click.command(epilog=EXAMPLES)
 def command() -> None:
     """Undo what a killed nettax left on this host: namespaces, masks, cgroups, processes.
 

@@ -21,10 +21,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from nettax.canary import Canary, CanaryInterval, loss
-from nettax.errors import NettaxError, UsageError
+from nettax.errors import UsageError
 from nettax.experiment.environment import Environment, environment
 from nettax.experiment.estimate import Estimate, median
 from nettax.experiment.schedule import Run, Schedule, interleave
+from nettax.experiment.traffic import settle
 from nettax.experiment.watch import off
 from nettax.host import Host
 from nettax.kernel import cpus
@@ -158,7 +159,7 @@ def demo(
             def traffic() -> Iterator[None]:
                 nonlocal flow
                 with bed.udp(cpu=sender, **FLOWS[name]) as flow:
-                    _settle(flow)
+                    settle(flow)
                     try:
                         yield
                     finally:
@@ -180,16 +181,6 @@ def demo(
         toll=toll,
         environment=environment(),
     )
-
-
-def _settle(flow: UdpFlow) -> None:
-    """Wait until packets have been flowing for a tenth of a second."""
-    deadline = time.monotonic() + 5
-    while not flow.sent():
-        if time.monotonic() > deadline:
-            raise NettaxError("the demo's flow sent nothing for 5 s")
-        time.sleep(0.005)
-    time.sleep(0.1)
 
 
 def _measure(ledger: Ledger, canary: Canary, flow: UdpFlow | None, window_s: float) -> _Window:

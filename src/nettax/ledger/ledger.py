@@ -290,6 +290,10 @@ class Ledger:
         """The path of a cgroup; None if it went before it was seen, or without cgroup v2."""
         return self._names.path(cgroup_id) if self._names else None
 
+    def cgroup_paths(self, ids: Iterable[int]) -> dict[int, str | None]:
+        """The same for many at once."""
+        return self._names.paths(ids) if self._names else dict.fromkeys(ids)
+
     def forget_cgroups(self, ids: Iterable[int]) -> None:
         """Make room: take these cgroups, names and sums, from the ledger.
 

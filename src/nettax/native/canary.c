@@ -20,20 +20,12 @@
 #include <time.h>
 
 #include "canary.h"
-
-#if defined(__x86_64__) || defined(__i386__)
-#include <x86intrin.h>
-#endif
-
-#define NSEC_PER_SEC 1000000000ull
+#include "meter.h"
 
 /* About 4 µs: short beside any interruption that matters, long beside a publication. */
 #define CHAIN_STEPS 3000
 /* How often the gap engine publishes: so old may a reading be. */
 #define PUBLISH_NS 50000
-/* The first measurement of the counter's frequency; later ones span the whole run. */
-#define FIRST_SPAN_NS 1000000
-#define TRIES	      16
 
 uint64_t canary_clock_ns(void)
 {
@@ -43,23 +35,9 @@ uint64_t canary_clock_ns(void)
 	return now.tv_sec * NSEC_PER_SEC + now.tv_nsec;
 }
 
-static inline uint64_t cycle_counter(void)
+struct canary_page *canary_map(int fd, int pages)
 {
-#if defined(__x86_64__) || defined(__i386__)
-	return __rdtsc();
-#elif defined(__aarch64__)
-	uint64_t count;
-
-	asm volatile("mrs %0, cntvct_el0" : "=r"(count));
-	return count;
-#else
-	return canary_clock_ns();
-#endif
-}
-
-struct canary_page *canary_map(int fd)
-{
-	void *page = mmap(NULL, sizeof(struct canary_page), PROT_READ | PROT_WRITE,
+	void *page = mmap(NULL, pages * sizeof(struct canary_page), PROT_READ | PROT_WRITE,
 			  MAP_SHARED | MAP_POPULATE, fd, 0);
 
 	return page == MAP_FAILED ? NULL : page;
@@ -80,7 +58,7 @@ int canary_settle(int cpu)
 	return 0;
 }
 
-static void publish(struct canary_page *page, const struct canary_sample *sample)
+void canary_publish(struct canary_page *page, const struct canary_sample *sample)
 {
 	uint64_t version = page->version + 1;
 
@@ -119,14 +97,14 @@ void canary_set_period(struct canary_page *page, uint64_t period_ns)
 	__atomic_store_n(&page->period_ns, period_ns, __ATOMIC_RELAXED);
 }
 
-/* Knuth's MMIX generator: one multiplication and one addition that cannot start earlier. */
-static uint64_t chain(uint64_t value)
+void canary_set_cpu(struct canary_page *page, uint64_t cpu)
 {
-	for (int step = 0; step < CHAIN_STEPS; step++) {
-		value = value * 6364136223846793005ull + 1442695040888963407ull;
-		asm volatile("" : "+r"(value)); /* or the compiler folds steps together */
-	}
-	return value;
+	page->cpu = cpu;
+}
+
+uint64_t canary_tid(const struct canary_page *page)
+{
+	return __atomic_load_n(&page->tid, __ATOMIC_RELAXED);
 }
 
 const size_t canary_page_size = sizeof(struct canary_page);
@@ -134,7 +112,7 @@ const size_t canary_sample_size = sizeof(struct canary_sample);
 
 int canary_chain(int fd, int cpu, int lifetime_s)
 {
-	struct canary_page *page = canary_map(fd);
+	struct canary_page *page = canary_map(fd, 1);
 	struct canary_sample sample = {0};
 	int error;
 
@@ -147,117 +125,38 @@ int canary_chain(int fd, int cpu, int lifetime_s)
 	uint64_t end = canary_clock_ns() + lifetime_s * NSEC_PER_SEC;
 
 	do {
-		sample.chain = chain(sample.chain);
+		for (int step = 0; step < CHAIN_STEPS; step++)
+			sample.chain = canary_step(sample.chain);
 		sample.iterations += CHAIN_STEPS;
-		sample.cycles = cycle_counter();
+		sample.cycles = canary_cycles();
 		sample.ns = canary_clock_ns();
-		publish(page, &sample);
+		canary_publish(page, &sample);
 	} while (sample.ns < end);
 	return 0;
 }
 
-/* One moment on both clocks. */
-struct instant {
-	uint64_t ns;
-	uint64_t cycles;
-};
-
-/* The closest pair of TRIES, so that an interruption between the two readings does no harm. */
-static struct instant instant_now(void)
-{
-	uint64_t closest = UINT64_MAX;
-	struct instant best = {0};
-
-	for (int i = 0; i < TRIES; i++) {
-		struct instant now;
-		uint64_t apart;
-
-		now.cycles = cycle_counter();
-		now.ns = canary_clock_ns();
-		apart = cycle_counter() - now.cycles;
-		if (apart < closest) {
-			closest = apart;
-			best = now;
-		}
-	}
-	return best;
-}
-
-static double ns_per_cycle(struct instant from, uint64_t ns, uint64_t cycles)
-{
-	return (double)(ns - from.ns) / (cycles - from.cycles);
-}
-
-static int bucket(uint64_t ns)
-{
-	int octave = ns < 8 ? 2 : 63 - __builtin_clzll(ns);
-	int index = ((octave - 2) << 2) + (ns >> (octave - 2));
-
-	return index < CANARY_BUCKETS ? index : CANARY_BUCKETS - 1;
-}
-
-/* What stamping and publishing take on this host, undisturbed, in cycles. */
-static int64_t publication(struct canary_page *page, struct canary_sample *sample)
-{
-	uint64_t least = UINT64_MAX;
-
-	for (int i = 0; i < TRIES; i++) {
-		uint64_t start = cycle_counter(), took;
-
-		sample->cycles = start;
-		sample->ns = canary_clock_ns();
-		publish(page, sample);
-		took = cycle_counter() - start;
-		if (took < least)
-			least = took;
-	}
-	return least;
-}
-
 int canary_watch(struct canary_page *page, int threshold_ns, int lifetime_s)
 {
-	struct canary_sample sample = {0};
-	struct instant start = instant_now(), first;
+	struct canary_meter meter;
 
-	while (canary_clock_ns() - start.ns < FIRST_SPAN_NS)
-		;
-	first = instant_now();
+	canary_meter_start(&meter, page, threshold_ns);
 
-	double scale = ns_per_cycle(start, first.ns, first.cycles);
-	int64_t threshold = threshold_ns / scale;
-	int64_t own = publication(page, &sample);
-	uint64_t period = PUBLISH_NS / scale;
-	uint64_t end = first.ns + lifetime_s * NSEC_PER_SEC;
+	uint64_t period = PUBLISH_NS / meter.scale;
+	uint64_t end = canary_clock_ns() + lifetime_s * NSEC_PER_SEC;
 
-	for (uint64_t last = cycle_counter(), due = last; sample.ns < end;) {
-		uint64_t now = cycle_counter();
-		int64_t gap = now - last;
+	for (uint64_t due = meter.last; meter.sample.ns < end;) {
+		uint64_t now = canary_cycles();
 
-		last = now;
-		sample.iterations++;
-		if (gap > threshold) {
-			sample.gaps++;
-			sample.gap_cycles += gap;
-			sample.histogram[bucket(gap * scale)]++;
-		}
-		if (now < due)
-			continue;
-		sample.cycles = now;
-		sample.ns = canary_clock_ns();
-		/* Interrupted between the two clocks: no one moment. Stamp at the next turn. */
-		if ((int64_t)(cycle_counter() - now) > threshold + own)
-			continue;
-		publish(page, &sample);
-		scale = ns_per_cycle(start, sample.ns, sample.cycles);
-		due = now + period;
-		last += own; /* the canary's own work is no gap */
+		canary_meter_turn(&meter, now);
+		if (now >= due && canary_meter_publish(&meter, now))
+			due = now + period;
 	}
 	return 0;
 }
 
 int canary_gap(int fd, int cpu, int lifetime_s, int threshold_ns)
 {
-	struct canary_page *page = canary_map(fd);
+	struct canary_page *page = canary_map(fd, 1);
 	int error;
 
 	if (!page)

@@ -23,6 +23,11 @@ struct canary_sample {
 	uint64_t chain;	     /* the chain's value after that many steps */
 	uint64_t gaps;
 	uint64_t gap_cycles;
+	/* Of the paced engine alone: */
+	uint64_t bursts;
+	uint64_t taken_cycles; /* in gaps, as far as these lie within their burst */
+	uint64_t late_ns;      /* from the times at which bursts were due to their first turns */
+	double square;	       /* sum of the squares of the bursts' shares in gaps */
 	uint64_t histogram[CANARY_BUCKETS]; /* gaps by their length in ns */
 };
 
@@ -34,20 +39,33 @@ struct canary_page {
 	 * to the next, 0 for none. The reader sets the latter. */
 	_Alignas(64) uint64_t ipis;
 	uint64_t period_ns;
+	/* The paced engine: on which CPU, set by the reader; and the thread that is there. */
+	uint64_t cpu;
+	uint64_t tid;
 };
 
 /* Functions that return int give 0 or an errno. */
 
-/* The page behind a file descriptor, or NULL with errno set. */
-struct canary_page *canary_map(int fd);
+/* So many pages behind a file descriptor, or NULL with errno set. */
+struct canary_page *canary_map(int fd, int pages);
 
-/* Take the canary's name, its CPU and SCHED_OTHER. */
+/* Give the calling thread the canary's name, its CPU and SCHED_OTHER. */
 int canary_settle(int cpu);
+
+void canary_publish(struct canary_page *page, const struct canary_sample *sample);
 
 /* Look for gaps longer than `threshold_ns` and publish them, for `lifetime_s` seconds. */
 int canary_watch(struct canary_page *page, int threshold_ns, int lifetime_s);
 
 /* CLOCK_MONOTONIC in ns. */
 uint64_t canary_clock_ns(void);
+
+/* Knuth's MMIX generator: one multiplication and one addition that cannot start earlier. */
+static inline uint64_t canary_step(uint64_t value)
+{
+	value = value * 6364136223846793005ull + 1442695040888963407ull;
+	__asm__ volatile("" : "+r"(value)); /* or the compiler folds steps together */
+	return value;
+}
 
 #endif

@@ -69,7 +69,7 @@ static int start_sender(struct canary_page *page, int cpu)
 
 int canary_storm(int fd, int victim_cpu, int lifetime_s, int threshold_ns, int sender_cpu)
 {
-	struct canary_page *page = canary_map(fd);
+	struct canary_page *page = canary_map(fd, 1);
 	int error;
 
 	if (!page)

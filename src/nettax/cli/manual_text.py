@@ -1,0 +1,100 @@
+"""What the manual says beyond what `--help` and the tables know: costs, exit codes, files.
+
+Figures are from docs/figures.md, which has the machine, the intervals and how they were measured.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+__all__ = ["COMMON", "PAGES", "Page"]
+
+
+class Page(NamedTuple):
+    """One page's own part. Texts are reStructuredText."""
+
+    overhead: str
+    exits: tuple[tuple[str, str], ...] = ()
+    """Exit codes beyond those that every verb has."""
+    files: tuple[tuple[str, str], ...] = ()
+    see_also: tuple[str, ...] = ()
+    notes: str = ""
+
+
+_LEDGER = """\
+The kernel counts: one or two small BPF programs run at each hard IRQ, softirq, NAPI poll, switch
+and wakeup, for 100 to 315 ns each (with about 80 of timing in it), and nothing per packet. At
+50,000 and 200,000 packets a second a victim of known speed keeps at least 97 % of it; at most 3 %
+of one CPU is spent, at 500,000 too, and the packets lose nothing (``python -m bench own-cost``,
+from a checkout)."""
+
+_STATE = (
+    "/var/lib/nettax, or $XDG_STATE_HOME/nettax of an ordinary user",
+    "Calibrations of the toll, and the references that ``nettax canary --idle`` keeps: each for "
+    "this machine, kernel and version only.",
+)
+_JOURNAL = (
+    "/run/nettax/journal",
+    "What is changed on the host, written down before it is: a run that was killed is undone "
+    "from it, by the next start or by ``nettax undo``.",
+)
+
+COMMON = Page(
+    overhead=f"{_LEDGER}\n\nEach summary ends with what it cost itself. On the machine of those "
+    "figures ``nettax --help`` takes 0.07–0.10 s and 15 MB, ``nettax stat -d 0.1`` 0.34–0.40 s in "
+    "all and 36 MB (``python -m bench startup``).",
+    files=(_STATE, _JOURNAL),
+    see_also=("top(1)", "perf(1)", "bpftool(8)", "ip-netns(8)", "proc(5)", "capabilities(7)"),
+    notes="Root is not needed where CAP_BPF and CAP_PERFMON are. Linux 5.17 or later with BTF, "
+    "and libbpf.so.1.",
+)
+
+PAGES = {
+    "stat": Page(
+        overhead=f"{_LEDGER}\n\nA reading costs one IPI per CPU and one pass over the tasks; "
+        "between readings nothing runs in user space, but once a second room is made for new "
+        "tasks. The last lines tell what this run cost; with ``--time-programs`` also in the "
+        "kernel.",
+        exits=(
+            ("*the command's*", "where there is one; 128 + *n* if signal *n* ended it"),
+            ("126, 127", "the command cannot be run, is not found"),
+        ),
+        files=(_STATE,),
+        see_also=("nettax-top(1)", "perf-stat(1)", "softirqs(8)", "mpstat(1)"),
+    ),
+    "top": Page(
+        overhead=f"{_LEDGER}\n\nThe screen is drawn once an interval, and what it costs is in its "
+        "own last line.",
+        files=(_STATE,),
+        see_also=("nettax-stat(1)", "top(1)", "htop(1)"),
+    ),
+    "export": Page(
+        overhead=f"{_LEDGER}\n\nA scrape reads what the kernel counted; between scrapes nothing "
+        "runs. Its own CPU time is among the metrics.",
+        files=(_STATE,),
+        see_also=("nettax-stat(1)", "prometheus(1)", "promtool(1)", "systemd.exec(5)"),
+    ),
+    "canary": Page(
+        overhead="It is a load: a program that computes without end, at the usual priority, on the "
+        "CPU that it is given. ``--calibrate`` also sends that CPU IPIs from another.",
+        files=(_STATE,),
+        see_also=("nettax-demo(1)", "openssl-speed(1ssl)", "membarrier(2)"),
+    ),
+    "demo": Page(
+        overhead="For about 75 seconds it loads two CPUs: one with the canary, one with what sends "
+        "the packets. No packet leaves the machine.",
+        files=(_STATE, _JOURNAL),
+        see_also=("nettax-canary(1)", "nettax-undo(1)", "veth(4)", "network_namespaces(7)"),
+    ),
+    "doctor": Page(
+        overhead="The ledger is loaded, attached and removed again, once: less than "
+        "``nettax stat -d 0.1``, which takes 0.34–0.40 s in all (``python -m bench startup``).",
+        see_also=("nettax-stat(1)", "capabilities(7)", "bpftool-feature(8)"),
+    ),
+    "undo": Page(
+        overhead="With nothing to undo it is one look at a directory.",
+        exits=(("1", "something could not be undone; the next start tries again"),),
+        files=(_JOURNAL,),
+        see_also=("nettax-demo(1)", "ip-netns(8)"),
+    ),
+}
