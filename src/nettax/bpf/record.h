@@ -26,7 +26,7 @@ enum event_kind {
 	END,
 };
 
-enum event_flag { IRQ_EXIT = 1, BH_ENABLE = 2, PREEMPTED = 4, BILLED = 8 };
+enum event_flag { IRQ_EXIT = 1, BH_ENABLE = 2, PREEMPTED = 4, BILLED = 8, DEAD = 16 };
 
 /* The `a` of VECTOR_ENTRY and VECTOR_EXIT. */
 enum vector_name {

@@ -33,7 +33,17 @@ from nettax.events.model import (
     Task,
 )
 
-__all__ = ["MAGIC", "NOTE", "SCHEMA", "ChunkKind", "NativeRecording", "Writer", "layout"]
+__all__ = [
+    "MAGIC",
+    "NOTE",
+    "NOTE_TASK",
+    "SCHEMA",
+    "ChunkKind",
+    "NativeRecording",
+    "Writer",
+    "layout",
+    "records",
+]
 
 SCHEMA = "nettax.recording/1"
 MAGIC = b'{"schema": "nettax.recording/'
@@ -76,8 +86,8 @@ class ChunkKind(IntEnum):
 
 
 def layout(dtype: np.dtype[Any]) -> dict[str, Any]:
-    """How a record lies in the file, for the first line: a ring's header of 8 bytes, then fields."""
-    fields = dtype.fields or {}
+    """How a record lies in the file: a header of 8 bytes, the ring's, then the fields."""
+    fields: Any = dtype.fields
     return {
         "bytes": dtype.itemsize + 8,
         "fields": [[name, fields[name][0].str, fields[name][1] + 8] for name in dtype.names or ()],
@@ -263,7 +273,7 @@ class NativeRecording(Recording):
         self.tables.irqs = {int(number): name for number, name in facts.get("irqs", {}).items()}
         for chunk in self._chunks:
             if chunk.kind == ChunkKind.NOTES and (data := self._payload(chunk)) is not None:
-                for note in _records(data, NOTE).tolist():
+                for note in records(data, NOTE).tolist():
                     self._add_note(*note)
         self.machine = Machine(
             facts.get("hostname"), facts.get("release"), facts.get("arch"), facts.get("online")
@@ -328,7 +338,7 @@ class NativeRecording(Recording):
         data = self._payload(chunk)
         if data is None:
             return _lost(chunk.cpu, chunk.first_ns, chunk.length // (EVENT.itemsize + 8))
-        events = _records(data, EVENT)
+        events = records(data, EVENT)
         times = events["time_ns"]
         if (times[1:] < times[:-1]).any():  # an interrupt came between the clock and the ring
             events = events[np.argsort(times, kind="stable")]
@@ -352,11 +362,11 @@ def _parse(head: bytes, offset: int) -> _Chunk | None:
     return _Chunk(first_ns, kind, cpu, offset + HEAD_BYTES, length, checksum)
 
 
-def _records(data: bytes, dtype: np.dtype[Any]) -> EventArray:
+def records(data: bytes | memoryview, dtype: np.dtype[Any]) -> EventArray:
     """The whole records in a payload, without the rings' headers."""
     stride = dtype.itemsize + 8
     form = np.dtype({"names": ["r"], "formats": [dtype], "offsets": [8], "itemsize": stride})
-    return np.frombuffer(data, form, len(data) // stride)["r"].copy()
+    return np.frombuffer(data, form, memoryview(data).nbytes // stride)["r"].copy()
 
 
 def _merged(parts: list[EventArray]) -> Iterator[EventArray]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,9 @@ from nettax.errors import MissingFeature, NettaxError, UsageError
 from nettax.events.model import EVENT, Array, Kind
 from nettax.events.ring import Ring
 from nettax.kernel import bpf, cpus, features, percpu, vmlinux
+from nettax.kernel.files import StrPath, read_word
+from nettax.kernel.softnet import softnet_stat
+from nettax.version import __version__
 
 __all__ = ["Batch", "Lost", "Recorder"]
 
@@ -197,6 +201,39 @@ class Recorder:
         """Names for which there was no room; each is told again at its next event."""
         return self._notes_lost()
 
+    def facts(self) -> dict[str, Any]:
+        """What a recording says of its host in its first line."""
+        uname = os.uname()
+        return {
+            "nettax": __version__,
+            "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "hostname": uname.nodename,
+            "release": uname.release,
+            "arch": uname.machine,
+            "online": len(cpus.online()),
+            "cpus": list(self.cpus),
+            "clock": "CLOCK_MONOTONIC",
+            "realtime_ns": time.time_ns() - time.monotonic_ns(),
+            "netns": Path("/proc/self/ns/net").stat().st_ino,
+            "kinds": {kind.name: int(kind) for kind in sorted(self.kinds)},
+            "squeezed": _squeezed(),
+            "irqs": _irq_names(),
+        }
+
+    def last_facts(self) -> dict[str, Any]:
+        """What can be said only at the end."""
+        return {
+            "ended": True,
+            "last_ns": time.monotonic_ns(),
+            "lost": {
+                cpu: [lost.events, lost.first_ns, lost.last_ns] for cpu, lost in self.lost().items()
+            },
+            "missed": self.missed(),
+            "notes_lost": self.notes_lost(),
+            "squeezed_end": _squeezed(),
+            "irqs": _irq_names(),  # those, too, that came meanwhile
+        }
+
     def close(self) -> None:
         """Detach and unload. May be called twice."""
         if hasattr(self, "_object"):
@@ -212,3 +249,16 @@ class Recorder:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _squeezed() -> dict[int, int]:
+    return {cpu: row.time_squeeze for cpu, row in softnet_stat().items()}
+
+
+def _irq_names(sys: StrPath = "/sys") -> dict[int, str]:
+    """The handlers' names, by IRQ; several that share one, with commas between."""
+    names = {}
+    for directory in Path(sys, "kernel/irq").iterdir():
+        if name := read_word(directory / "actions"):
+            names[int(directory.name)] = name
+    return names

@@ -87,8 +87,10 @@ int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev, struct task_s
 	c->pending = 0;
 	if (e.pid)
 		leave(prev, &e);
-	if (e.a & TASK_DEAD)
+	if (e.a & TASK_DEAD) {
+		e.flags |= DEAD;
 		bpf_map_delete_elem(&known_tasks, &e.pid);
+	}
 	if (e.id)
 		arrive(next, e.time_ns);
 	emit_here(c, &e);
