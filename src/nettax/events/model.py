@@ -24,7 +24,9 @@ BEGIN, END         –               –               –              –     
 =================  ==============  ==============  =============  ======  ========================
 
 `pid` is always the task that was on the CPU; at a SWITCH the one that leaves. It is -1 where the
-recording does not tell. A – field is 0.
+recording does not tell. A – field is 0. The state of a SWITCH is 0 if prev could have run on, and
+otherwise the kernel's bits, as the recording has them: they differ from tool to tool and from
+kernel to kernel, which is why PREEMPTED and DEAD are flags.
 
 Two things are told within the stream, because they change what the events around them mean: LOST
 says that events of this CPU (of all, if `cpu` is `EVERY_CPU`) went missing between its previous
@@ -121,6 +123,8 @@ class Flag(IntFlag):
     """SWITCH: prev did not want to leave."""
     BILLED = 8
     """SWITCH, END: `value` holds what prev (at END: the task on the CPU) was billed, in ns."""
+    DEAD = 16
+    """SWITCH: prev has ended; its pid may be used again."""
 
 
 # The `a` of VECTOR_ENTRY and VECTOR_EXIT; tracepoints are called NAME_entry and NAME_exit.
