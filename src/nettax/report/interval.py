@@ -6,12 +6,21 @@ import csv
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Protocol
 
 from nettax.ledger import CpuShare, Interval, TaskShare
 from nettax.report.table import count, percent, safe, signed_percent, table
 
-__all__ = ["by_taken", "document", "histogram_text", "tasks_csv", "text", "time_text"]
+__all__ = [
+    "by_taken",
+    "cpus_table",
+    "document",
+    "histogram_text",
+    "tasks_csv",
+    "tasks_table",
+    "text",
+    "time_text",
+]
 
 SCHEMA = "nettax.stat/1"
 
@@ -63,7 +72,7 @@ def _flat(row: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
 
 def text(interval: Interval, tasks: Sequence[TaskShare], rows: int) -> str:
     """The interval as tables for people: tasks, CPUs, and what could not be accounted for."""
-    parts = [_heading(interval), _tasks(interval, tasks[:rows]), _cpus(interval)]
+    parts = [_heading(interval), tasks_table(interval, tasks[:rows]), cpus_table(interval)]
     if len(tasks) > rows:
         parts.insert(2, f"({len(tasks) - rows} more tasks; -n sets how many are shown)")
     if interval.histograms:
@@ -88,7 +97,19 @@ def _heading(interval: Interval) -> str:
     )
 
 
-def _tasks(interval: Interval, tasks: Sequence[TaskShare]) -> str:
+class Accounts(Protocol):
+    """What the tables need of an interval, live or replayed."""
+
+    @property
+    def wall_ns(self) -> int: ...
+    @property
+    def cpus(self) -> tuple[CpuShare, ...]: ...
+    @property
+    def toll(self) -> object | None: ...
+
+
+def tasks_table(interval: Accounts, tasks: Sequence[TaskShare]) -> str:
+    """Tasks, one a line: what they were billed, had, and what was taken from them."""
     wall = interval.wall_ns
     toll = interval.toll is not None
 
@@ -104,7 +125,7 @@ def _tasks(interval: Interval, tasks: Sequence[TaskShare]) -> str:
             percent(stolen["hardirq"], wall),
             percent(net, wall),
             percent(other, wall),
-            percent(sum(task.displaced_ns.values()), wall),
+            percent(sum(task.displaced_ns.values()) if task.displaced_ns else None, wall),
         ]
         return [*cells, percent(task.toll_ns.estimate, wall)] if task.toll_ns else cells
 
@@ -112,7 +133,8 @@ def _tasks(interval: Interval, tasks: Sequence[TaskShare]) -> str:
     return table([*head, "≈toll"] if toll else head, [row(task) for task in tasks])
 
 
-def _cpus(interval: Interval) -> str:
+def cpus_table(interval: Accounts) -> str:
+    """CPUs, one a line: where their time went; and below, what work they did."""
     toll = interval.toll is not None
 
     def row(name: str, cpu: CpuShare) -> list[str]:
@@ -139,7 +161,7 @@ def _cpus(interval: Interval) -> str:
     return shares + "\n\n" + _work(interval)
 
 
-def _named(interval: Interval) -> Iterator[tuple[str, CpuShare]]:
+def _named(interval: Accounts) -> Iterator[tuple[str, CpuShare]]:
     """Each CPU with its name, and all together, whose shares are of all their time."""
     for cpu in interval.cpus:
         yield (str(cpu.cpu) if cpu.online else f"{cpu.cpu} offline"), cpu
@@ -147,20 +169,26 @@ def _named(interval: Interval) -> Iterator[tuple[str, CpuShare]]:
         yield "all", CpuShare.total(interval.cpus)
 
 
-def _work(interval: Interval) -> str:
+def _work(interval: Accounts) -> str:
     def row(name: str, cpu: CpuShare) -> list[str]:
-        seconds = interval.wall_ns / 1e9
-        rates = (cpu.hardirq_count, cpu.ipi_count, cpu.softirq_count["net_rx"], cpu.polls)
+        rates = (
+            *(cpu.hardirq_count, cpu.ipi_count, cpu.softirq_count["net_rx"]),
+            *(cpu.polls, cpu.packets),
+        )
+        each = cpu.softirq_ns["net_rx"] / cpu.softirq_packets if cpu.softirq_packets else None
         return [
             name,
-            *(count(number / seconds) for number in rates),
-            count(cpu.packets / seconds),
-            f"{cpu.softirq_ns['net_rx'] / cpu.softirq_packets:.0f}" if cpu.softirq_packets else "·",
-            "?" if cpu.squeezed is None else count(cpu.squeezed / seconds),
+            *(_rate(number, interval.wall_ns) for number in rates),
+            "·" if each is None else f"{each:.0f}",
+            _rate(cpu.squeezed, interval.wall_ns),
         ]
 
     head = ["CPU", "irq/s", "ipi/s", "net_rx/s", "polls/s", "packets/s", "ns/packet", "squeezed/s"]
     return table(head, [row(*named) for named in _named(interval)])
+
+
+def _rate(number: int | None, wall_ns: int) -> str:
+    return "?" if number is None else count(number * 1e9 / (wall_ns or 1))
 
 
 def _footer(interval: Interval) -> str:
