@@ -137,14 +137,7 @@ def _hard(state: LevelState, events: Columns) -> tuple[Array, Array]:
     runs = times[ends] - since[np.cumsum(opens)[ends]]
 
     lost = kinds == Kind.LOST
-    astray = int(((step < 0) & (before == 0)).sum())
-    if lost.any():
-        # A loss may have taken an entry: one exit after each is excused.
-        astray -= _excused((step < 0) & (before == 0), lost, state.hard_grace)
-        state.hard_grace = True
-    elif astray and state.hard_grace:
-        astray -= 1
-        state.hard_grace = False
+    astray, state.hard_grace = _astray((step < 0) & (before == 0), lost, state.hard_grace)
     state.unmatched += astray + int((heals & ~lost & (before > 0)).sum())
     ipi = (kinds == Kind.VECTOR_EXIT) & (before > 0) & (events.a[at] < len(IPI_NAMES))
     state.ipis += int(ipi.sum())
@@ -154,11 +147,18 @@ def _hard(state: LevelState, events: Columns) -> tuple[Array, Array]:
     return at[ends], runs
 
 
-def _excused(astray: Array, lost: Array, grace: bool) -> int:
-    """In how many stretches, between losses, exits went astray."""
+def _astray(exits: Array, lost: Array, grace: bool) -> tuple[int, bool]:
+    """How many exits came from nowhere; and whether the next such is expected.
+
+    One is, at the beginning and after each loss, which may have taken its entry.
+    """
+    if not exits.any():
+        return 0, grace or bool(lost.any())
     stretch = np.cumsum(lost)
-    hit = np.unique(stretch[astray])
-    return len(hit) if grace else int((hit > 0).sum())
+    hit = np.unique(stretch[exits])
+    excused = len(hit) if grace else int((hit > 0).sum())
+    last = int(stretch[-1])
+    return int(exits.sum()) - excused, (grace or last > 0) and int(hit[-1]) != last
 
 
 def _depths(depth: int, step: Array, heals: Array) -> Array:
@@ -200,14 +200,7 @@ def _soft(
 
     ends = leave & opened & (vector == ids) & (ids >= 0) & (ids < NR_VECTORS)
     runs = (events.time[at[ends]] - since[ends]) - (hard_ns[at[ends]] - hard[ends])
-    wrong = leave & ~ends
-    astray = int(wrong.sum())
-    if lost.any():
-        astray -= _excused(wrong, lost, state.soft_grace)
-        state.soft_grace = True
-    elif astray and state.soft_grace:
-        astray -= 1
-        state.soft_grace = False
+    astray, state.soft_grace = _astray(leave & ~ends, lost, state.soft_grace)
     cut = opened & (entry | (kinds == Kind.SWITCH))
     state.unmatched += astray + int(cut.sum())
 

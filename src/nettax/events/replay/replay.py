@@ -18,7 +18,7 @@ from nettax.events.replay.accounts import (
     kthread_of,
 )
 from nettax.events.replay.levels import NR_VECTORS, Columns, Levels
-from nettax.events.replay.slices import Cpu, Rows, Stolen
+from nettax.events.replay.slices import Cpu, Rows, Stolen, Traced
 from nettax.events.replay.waits import NR_KTHREADS, Clocks, Waiting, waits
 
 __all__ = ["HISTOGRAM_SLOTS", "Accounts", "Replay", "replay"]
@@ -100,19 +100,19 @@ class Replay:
         switch = chunk["kind"] == Kind.SWITCH
         dead = np.flatnonzero(switch & ((chunk["flags"] & Flag.DEAD) != 0))
         self._tasks.deaths(chunk["pid"][dead], dead, len(chunk))
-        runs: dict[int, list[Rows]] = {}
+        runs: dict[int, list[Traced]] = {}
         for cpu, events in _by_cpu(chunk):
             self._feed_cpu(cpu, events, runs)
         self._set_clocks(runs, last)
         if self._sliced:
-            pieces, self._waiting = waits(chunk, self._waiting, self._clocks, self._end, last)
+            pieces, self._waiting = waits(chunk, self._waiting, self._clocks)
             self._tasks.wait(pieces)
         self._tasks.buried()
         self._kinds.clear()  # names may change
-        self._keep_clocks(runs)
+        self._clocks.keep()
         self._end = last
 
-    def _feed_cpu(self, number: int, events: Columns, runs: dict[int, list[Rows]]) -> None:
+    def _feed_cpu(self, number: int, events: Columns, runs: dict[int, list[Traced]]) -> None:
         """The events of one CPU, as far as it was being recorded."""
         marks = np.flatnonzero((events.kind == Kind.BEGIN) | (events.kind == Kind.END))
         low = 0
@@ -150,32 +150,32 @@ class Replay:
             self._accounts[number] = CpuAccount(number, start_ns=start)
         return cpu
 
-    def _stretch(self, number: int, events: Columns, runs: dict[int, list[Rows]]) -> None:
+    def _stretch(self, number: int, events: Columns, runs: dict[int, list[Traced]]) -> None:
         cpu = self._state(number, events)
         lost = int(events.value[events.kind == Kind.LOST].sum())
         self._accounts[number].lost += lost
         self._lost += lost
-        levels, rows, stolen = cpu.feed(events)
+        levels, rows, stolen, traced = cpu.feed(events)
         if not self._sliced:
             rows, stolen = _by_event(events, levels)
         self._count_runs(levels)
         if len(rows.pid):
             self._charge(cpu, rows, stolen)
-            runs.setdefault(number, []).append(rows)
+        if self._sliced:
+            runs.setdefault(number, []).append(traced)
 
     def _charge(self, cpu: Cpu, rows: Rows, stolen: Stolen) -> None:
         known = rows.pid >= 0
-        kinds = self._kinds_of(rows)
+        kinds = self._kinds_of(rows.pid, int(rows.end[-1]))
         if not known.all():  # nobody's: what no event tells is in the residual
             kinds[~known] = -1
         self._accounts[cpu.number].add(rows, kinds, stolen)
         self._tasks.add(cpu, rows, kinds, stolen)
 
-    def _kinds_of(self, rows: Rows) -> Array:
-        unique, first, inverse = np.unique(rows.pid, return_index=True, return_inverse=True)
-        times = rows.end[first].tolist()
-        found = [self._kind(pid, time) for pid, time in zip(unique.tolist(), times, strict=True)]
-        return np.array(found)[inverse]
+    def _kinds_of(self, pids: Array, time: int) -> Array:
+        unique, inverse = np.unique(pids, return_inverse=True)
+        kinds = np.array([self._kind(pid, time) for pid in unique.tolist()], np.int64)
+        return kinds[inverse]
 
     def _kind(self, pid: int, time: int) -> int:
         if pid == 0:
@@ -187,35 +187,20 @@ class Replay:
             self._kinds[pid] = kind
         return kind
 
-    def _set_clocks(self, runs: dict[int, list[Rows]], end: int) -> None:
+    def _set_clocks(self, runs: dict[int, list[Traced]], end: int) -> None:
+        """When network kernel threads ran, for what waits in this chunk."""
         for number, cpu in self._cpus.items():
             parts = runs.get(number, [])
-            pids = np.concatenate([*(r.pid for r in parts), np.array([cpu.pid])])
-            kinds = np.array([self._kind(p, end) for p in np.unique(pids).tolist()])
-            kinds = kinds[np.unique(pids, return_inverse=True)[1]]
-            if not (kinds < NR_KTHREADS).any():
-                continue
-            open_end = cpu.since if cpu.ended else 1 << 62
-            starts = np.concatenate([*(r.start for r in parts), np.array([cpu.since])])
-            ends = np.concatenate([*(r.end for r in parts), np.array([open_end])])
-            order = np.argsort(starts, kind="stable")
-            starts, ends, kinds = starts[order], ends[order], kinds[order]
+            until = cpu.since if cpu.ended else 1 << 62
+            pids = np.concatenate([*(part.pid for part in parts), np.array([cpu.pid])])
+            starts = np.concatenate([*(part.start for part in parts), np.array([cpu.since])])
+            ends = np.concatenate([*(part.end for part in parts), np.array([until])])
+            kinds = self._kinds_of(pids, end)
             for kind in range(NR_KTHREADS):
                 mine = kinds == kind
                 if mine.any():
-                    self._clocks.add(number, kind, starts[mine], ends[mine])
-
-    def _keep_clocks(self, runs: dict[int, list[Rows]]) -> None:
-        until: dict[tuple[int, int], int] = {}
-        for number, parts in runs.items():
-            for rows in parts:
-                kinds = self._kinds_of(rows)
-                for kind in range(NR_KTHREADS):
-                    mine = kinds == kind
-                    if mine.any():
-                        before = until.get((number, kind), self._clocks.ended(number, kind))
-                        until[number, kind] = before + int(rows.oncpu_ns[mine].sum())
-        self._clocks.forget(until)
+                    over = int((ends - starts)[:-1][mine[:-1]].sum())
+                    self._clocks.add(number, kind, starts[mine], ends[mine], over)
 
     def _count_runs(self, levels: Levels) -> None:
         self._histogram("hardirq", levels.hard_runs)
@@ -242,6 +227,8 @@ class Replay:
 
     def finish(self) -> Accounts:
         """Close what is open, at the time of the last event."""
+        self._set_clocks({}, self._end)
+        self._tasks.wait(self._waiting.until(self._end, self._clocks))
         for cpu in self._cpus.values():
             if not cpu.ended:
                 self._close(cpu, self._end, 0)

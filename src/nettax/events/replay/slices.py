@@ -9,7 +9,7 @@ import numpy as np
 from nettax.events.model import Array, Flag, Kind
 from nettax.events.replay.levels import NR_VECTORS, Columns, Levels, LevelState, follow
 
-__all__ = ["Cpu", "Rows", "Stolen"]
+__all__ = ["Cpu", "Rows", "Stolen", "Traced"]
 
 UNKNOWN_PID = -1
 
@@ -38,6 +38,15 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True)
+class Traced:
+    """Who was on the CPU from one switch to the next, by what the first of them said."""
+
+    pid: Array
+    start: Array
+    end: Array
+
+
+@dataclass(frozen=True, slots=True)
 class Stolen:
     """Softirqs, each with the row in which it was."""
 
@@ -62,18 +71,23 @@ class Cpu:
     interrupts0: int = 0
     last: int = 0
     """The time of its last event."""
+    last_pid: int = UNKNOWN_PID
+    """The task that was on it then."""
+    turn: int = -1
+    """When, in the open slice, events began to tell of another task than came; -1: not yet."""
     pending: Array = field(default_factory=lambda: np.zeros((NR_VECTORS, 3), np.int64))
     """Softirqs of the open slice in chunks gone by, by vector and trigger."""
     switches: int = 0
     inferred_ns: int = 0
     ended: bool = False
 
-    def feed(self, events: Columns) -> tuple[Levels, Rows, Stolen]:
+    def feed(self, events: Columns) -> tuple[Levels, Rows, Stolen, Traced]:
         """Follow a stretch of events: the slices that ended in it."""
         levels = follow(self.levels, events)
         ends = np.flatnonzero((events.kind == Kind.SWITCH) | (events.kind == Kind.LOST))
-        rows = self._rows(events, levels, ends)
+        rows, traced = self._rows(events, levels, ends)
         stolen = self._stolen(levels, ends)
+        found = self._split(rows, stolen, events, ends)
         if len(ends):
             last = ends[-1]
             self.since = int(events.time[last])
@@ -81,16 +95,17 @@ class Cpu:
             switched = events.kind[last] == Kind.SWITCH
             self.pid = int(events.id[last]) if switched else UNKNOWN_PID
         if len(events.time):
-            self.last = int(events.time[-1])
-            self._guess(events, ends)
-        return (levels, *self._split(rows, stolen, events, ends))
+            self._remember(events, ends)
+        return levels, *found, traced
 
-    def _guess(self, events: Columns, ends: Array) -> None:
-        """After a loss any event tells who is on the CPU."""
-        if self.pid == UNKNOWN_PID and (not len(ends) or ends[-1] + 1 < len(events.pid)):
-            self.pid = int(events.pid[-1])
+    def _remember(self, events: Columns, ends: Array) -> None:
+        """What a loss, or a switch that went untraced, will make it need of these events."""
+        low = int(ends[-1]) + 1 if len(ends) else 0
+        self.turn = self._turn(events, low, len(events.time), self.pid, -1 if low else self.turn)
+        self.last = int(events.time[-1])
+        self.last_pid = int(events.pid[-1])
 
-    def _rows(self, events: Columns, levels: Levels, ends: Array) -> Rows:
+    def _rows(self, events: Columns, levels: Levels, ends: Array) -> tuple[Rows, Traced]:
         times = events.time[ends]
         switched = events.kind[ends] == Kind.SWITCH
         # What was lost lies between a loss and the event before: that time is on no account.
@@ -100,10 +115,10 @@ class Cpu:
         left = np.where(switched, events.pid[ends], UNKNOWN_PID)
         billed = np.where(events.flags[ends] & Flag.BILLED, events.value[ends].astype(np.int64), -1)
         # Where neither the switch before nor the one after tells, an event in between does.
-        between = np.append(UNKNOWN_PID, events.pid)[ends]
+        between = np.append(self.last_pid, events.pid)[ends]
         who = np.where(came != UNKNOWN_PID, came, np.where(switched, left, between))
         start = np.append(self.since, times)[:-1]
-        return Rows(
+        rows = Rows(
             pid=who,
             start=start,
             end=np.where(switched, times, np.maximum(before, start)),
@@ -115,6 +130,7 @@ class Cpu:
             dead=switched & ((events.flags[ends] & Flag.DEAD) != 0),
             place=events.place[ends],
         )
+        return rows, Traced(came, start.copy(), times)
 
     def _stolen(self, levels: Levels, ends: Array) -> Stolen:
         """The softirqs of the slices that ended; those of the open one go to `pending`."""
@@ -157,7 +173,7 @@ class Cpu:
             return rows, stolen
         self.levels.unmatched += len(odd)
         self.inferred_ns += int(rows.oncpu_ns[odd].sum())
-        turn = np.array([self._turn(rows, int(i), events, ends) for i in odd])
+        turn = np.array([self._turn_of(rows, int(i), events, ends) for i in odd])
         first = Rows(
             pid=rows.pid[odd],
             start=rows.start[odd],
@@ -174,14 +190,25 @@ class Cpu:
         rows.start[odd] = turn
         return join([rows, first]), stolen
 
-    def _turn(self, rows: Rows, i: int, events: Columns, ends: Array) -> int:
+    def _turn_of(self, rows: Rows, i: int, events: Columns, ends: Array) -> int:
+        """When the first task of a slice made way for the second."""
         start, end = int(rows.start[i]), int(rows.end[i])
         if rows.billed_ns[i] >= 0:
             return max(start, end - int(rows.billed_ns[i]))
         low = int(ends[i - 1]) + 1 if i else 0
-        foreign = np.flatnonzero(events.pid[low : ends[i]] == rows.pid[i])
-        after = low + int(foreign[-1]) + 1 if len(foreign) else low
-        return min(max(int(events.time[after]), start), end)
+        turn = self._turn(events, low, int(ends[i]), int(rows.pid[i]), -1 if i else self.turn)
+        return min(max(turn, start), end) if turn >= 0 else end
+
+    def _turn(self, events: Columns, low: int, high: int, pid: int, before: int) -> int:
+        """The time of the first of these events after the last one of `pid`; -1: none is.
+
+        `before`: what came of events before these.
+        """
+        own = np.flatnonzero(events.pid[low:high] == pid)
+        if not len(own) and before >= 0:
+            return before
+        after = low + int(own[-1]) + 1 if len(own) else low
+        return int(events.time[after]) if after < high else -1
 
     def close(self, time: int, place: int = 0, billed: int = -1) -> tuple[Rows, Stolen]:
         """End the open slice, with what the upper levels have under way, as a reading does."""
@@ -203,7 +230,7 @@ class Cpu:
             return np.array([value])
 
         rows = Rows(
-            pid=one(self.pid),
+            pid=one(self.last_pid if self.pid == UNKNOWN_PID else self.pid),
             start=one(self.since),
             end=one(max(time, self.since)),
             hard_ns=one(total - self.hard0),

@@ -15,7 +15,7 @@ from nettax.events.model import Array, EventArray, Flag, Kind
 __all__ = ["Clocks", "Waiting", "Waits"]
 
 NR_KTHREADS = 3
-_BEGINS, _MOVES, _COMES, _LEAVES = range(4)
+_WAKES, _MOVES, _COMES, _LEAVES, _STAYS = range(5)
 
 
 class Clocks:
@@ -24,20 +24,20 @@ class Clocks:
     def __init__(self) -> None:
         self._runs: dict[tuple[int, int], tuple[Array, Array, Array]] = {}
         self._before: dict[tuple[int, int], int] = {}
+        self._over: dict[tuple[int, int], int] = {}
 
-    def add(self, cpu: int, kind: int, starts: Array, ends: Array) -> None:
-        """Runs in order, of which only the last may still go on."""
+    def add(self, cpu: int, kind: int, starts: Array, ends: Array, over: int) -> None:
+        """Runs in their order, of which the last may go on; `over`: how long those took that do
+        not."""
         base = self._before.get((cpu, kind), 0)
-        sums = base + np.append(0, np.cumsum(ends - starts))
-        self._runs[cpu, kind] = starts, ends, sums
+        self._runs[cpu, kind] = starts, ends, base + np.append(0, np.cumsum(ends - starts))
+        self._over[cpu, kind] = over
 
-    def ended(self, cpu: int, kind: int) -> int:
-        """How long it had run, before the chunk, in runs that had ended by then."""
-        return self._before.get((cpu, kind), 0)
-
-    def forget(self, until: dict[tuple[int, int], int]) -> None:
-        """The chunk is over; `until`: how long each had run in runs that had ended by then."""
-        self._before.update(until)
+    def keep(self) -> None:
+        """The chunk is over."""
+        for key, over in self._over.items():
+            self._before[key] = self._before.get(key, 0) + over
+        self._over.clear()
         self._runs.clear()
 
     def at(self, cpus: Array, times: Array, kind: int) -> Array:
@@ -57,17 +57,29 @@ class Clocks:
         return out
 
 
-@dataclass(slots=True)
-class Waiting:
-    """Who waits at the end of a chunk: one entry each."""
+def _none() -> Array:
+    return np.empty(0, np.int64)
 
-    pid: Array = field(default_factory=lambda: np.empty(0, np.int64))
-    cpu: Array = field(default_factory=lambda: np.empty(0, np.int64))
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Who waits at the end of a chunk, since when, where, and that CPU's clocks then."""
+
+    pid: Array = field(default_factory=_none)
+    cpu: Array = field(default_factory=_none)
+    since: Array = field(default_factory=_none)
+    clocks: Array = field(default_factory=lambda: np.empty((NR_KTHREADS, 0), np.int64))
+
+    def until(self, end: int, clocks: Clocks) -> Waits:
+        """What they have waited so far."""
+        ends = np.full(len(self.pid), end)
+        grown = [clocks.at(self.cpu, ends, k) - self.clocks[k] for k in range(NR_KTHREADS)]
+        return Waits(self.pid, np.zeros(len(ends), np.int64), end - self.since, np.stack(grown))
 
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """Pieces of waits."""
+    """Pieces of waits, each on one CPU."""
 
     pid: Array
     place: Array
@@ -77,95 +89,97 @@ class Waits:
     """By kind of kernel thread, a row each."""
 
 
-def waits(
-    chunk: EventArray, waiting: Waiting, clocks: Clocks, start: int, end: int
-) -> tuple[Waits, Waiting]:
-    """The pieces of a chunk that lasts from `start` to `end`, and who waits after it."""
-    pid, place, time, what, cpu = _steps(chunk, waiting, start)
+def waits(chunk: EventArray, waiting: Waiting, clocks: Clocks) -> tuple[Waits, Waiting]:
+    """The pieces that ended in a chunk, and who waits after it."""
+    pid, place, time, what, cpu = _steps(chunk, waiting)
     order = np.argsort(pid, kind="stable")
     pid, place, time, what, cpu = (c[order] for c in (pid, place, time, what, cpu))
-    n = len(pid)
-    if not n:
-        none = np.empty(0, np.int64)
-        return Waits(none, none, none, np.empty((NR_KTHREADS, 0), np.int64)), waiting
+    if not len(pid):
+        return Waits(_none(), _none(), _none(), waiting.clocks), waiting
     first = np.append(True, pid[1:] != pid[:-1])
     after = _state(what, first)
     before = np.append(False, after[:-1]) & ~first
-    where = _where(what, cpu, before)
-    previous = np.append(0, where[:-1])
-    since = np.append(0, time[:-1])
-    until = np.where(before, time, 0)
-    last = np.append(first[1:], True) & after
+    begun = _begun(what, before)
+    ends = np.flatnonzero(before & ((what == _COMES) | (what == _MOVES)))
+    origin = begun[ends - 1]
+    carried = np.where(order[origin] < len(waiting.pid), order[origin], -1)
     piece = Waits(
-        pid=np.append(pid[before], pid[last]),
-        place=np.append(place[before], np.full(int(last.sum()), len(chunk))),
-        ns=np.append((until - since)[before], end - time[last]),
+        pid=pid[ends],
+        place=place[ends],
+        ns=time[ends] - time[origin],
         displaced_ns=np.stack(
             [
-                np.append(
-                    clocks.at(previous[before], time[before], kind)
-                    - clocks.at(previous[before], since[before], kind),
-                    clocks.at(where[last], np.full(int(last.sum()), end), kind)
-                    - clocks.at(where[last], time[last], kind),
-                )
+                clocks.at(cpu[origin], time[ends], kind)
+                - _clock_at(clocks, waiting, cpu[origin], time[origin], carried, kind)
                 for kind in range(NR_KTHREADS)
             ]
         ),
     )
-    return piece, Waiting(pid[last], where[last])
+    last = np.flatnonzero(np.append(first[1:], True) & after)
+    origin = begun[last]
+    carried = np.where(order[origin] < len(waiting.pid), order[origin], -1)
+    at = [
+        _clock_at(clocks, waiting, cpu[origin], time[origin], carried, kind)
+        for kind in range(NR_KTHREADS)
+    ]
+    return piece, Waiting(pid[last], cpu[origin], time[origin], np.stack(at))
 
 
-def _steps(
-    chunk: EventArray, waiting: Waiting, start: int
-) -> tuple[Array, Array, Array, Array, Array]:
+def _clock_at(
+    clocks: Clocks, waiting: Waiting, cpus: Array, times: Array, carried: Array, kind: int
+) -> Array:
+    """A clock as it stood when a wait began: in this chunk, or as was carried over."""
+    now = clocks.at(cpus, times, kind)
+    old = carried >= 0
+    now[old] = waiting.clocks[kind][carried[old]]
+    return now
+
+
+def _steps(chunk: EventArray, waiting: Waiting) -> tuple[Array, Array, Array, Array, Array]:
     """What the events, and the waits under way, mean for each task: pid, place, time, what, CPU.
 
-    Of a switch, first for the task that leaves.
+    First those carried over, in their order. Of a switch, first what it means to the task that
+    leaves.
     """
     kinds = chunk["kind"]
     place = np.flatnonzero(
         (kinds == Kind.SWITCH) | (kinds == Kind.WAKEUP) | (kinds == Kind.MIGRATE)
     )
     some = chunk[place]
-    kind = some["kind"]
-    switch, wakeup = kind == Kind.SWITCH, kind == Kind.WAKEUP
-    flags = some["flags"]
-    runnable = ((flags & Flag.PREEMPTED) != 0) | (some["a"] == 0)
-    stays = switch & runnable & ((flags & Flag.DEAD) == 0)
-    what = np.where(switch, np.where(stays, _BEGINS, _LEAVES), np.where(wakeup, _BEGINS, _MOVES))
-    who = np.where(switch, some["pid"], some["id"])
+    switch, wakeup = some["kind"] == Kind.SWITCH, some["kind"] == Kind.WAKEUP
+    runnable = ((some["flags"] & Flag.PREEMPTED) != 0) | (some["a"] == 0)
+    stays = runnable & ((some["flags"] & Flag.DEAD) == 0)
+    what = np.where(switch, np.where(stays, _STAYS, _LEAVES), np.where(wakeup, _WAKES, _MOVES))
     cpu = np.where(switch, some["cpu"], np.where(wakeup, some["a"], some["b"]))
-    time = some["time_ns"].astype(np.int64)
+    who = np.where(switch, some["pid"], some["id"])
+    comes = some[switch]
+    n = len(waiting.pid)
+    order = np.argsort(np.append(2 * place, 2 * place[switch] + 1), kind="stable")
 
-    comes = np.flatnonzero(switch)
-    carried = len(waiting.pid)
-    # So that of one place the one that leaves stands before the one that comes, and both
-    # after what was carried over.
-    key = np.concatenate([np.full(carried, -1), 2 * place, 2 * place[comes] + 1])
-    order = np.argsort(key, kind="stable")
-    pids = np.concatenate([waiting.pid, who, some["id"][comes]])[order]
+    def merged(carried: Array, one: Array, two: Array) -> Array:
+        return np.append(carried, np.append(one, two)[order].astype(np.int64))
+
+    pid = merged(waiting.pid, who, comes["id"])
     columns = (
-        np.concatenate([np.full(carried, -1), place, place[comes]])[order],
-        np.concatenate([np.full(carried, start), time, time[comes]])[order],
-        np.concatenate([np.full(carried, _BEGINS), what, np.full(len(comes), _COMES)])[order],
-        np.concatenate([waiting.cpu, cpu, some["cpu"][comes]])[order],
+        merged(np.full(n, -1), place, place[switch]),
+        merged(waiting.since, some["time_ns"], comes["time_ns"]),
+        merged(np.full(n, _WAKES), what, np.full(len(comes), _COMES)),
+        merged(waiting.cpu, cpu, comes["cpu"]),
     )
-    places, times, whats, cpus = columns
-    real = pids > 0
-    return pids[real].astype(np.int64), places[real], times[real], whats[real], cpus[real]
+    real = pid > 0
+    places, times, whats, cpus = (column[real] for column in columns)
+    return pid[real], places, times, whats, cpus
 
 
 def _state(what: Array, first: Array) -> Array:
     """Whether the task waits after each of its steps: the last that is no move decides."""
-    place = np.arange(len(what))
-    says = what != _MOVES
-    latest = np.maximum.accumulate(np.where(says | first, place, 0))
-    waits: Array = what[latest] == _BEGINS
+    decides = (what != _MOVES) | first
+    latest = np.maximum.accumulate(np.where(decides, np.arange(len(what)), 0))
+    waits: Array = (what[latest] == _WAKES) | (what[latest] == _STAYS)
     return waits
 
 
-def _where(what: Array, cpu: Array, before: Array) -> Array:
-    """The CPU on which it waits after each step: where the wait began, or it was moved to."""
-    sets = ((what == _BEGINS) & ~before) | ((what == _MOVES) & before)
-    latest = np.maximum.accumulate(np.where(sets, np.arange(len(what)), 0))
-    return cpu[latest]
+def _begun(what: Array, before: Array) -> Array:
+    """The step at which, by each step, the wait began, or was last moved elsewhere."""
+    sets = ((what == _WAKES) & ~before) | (what == _STAYS) | ((what == _MOVES) & before)
+    return np.maximum.accumulate(np.where(sets, np.arange(len(what)), 0))
