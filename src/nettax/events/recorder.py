@@ -172,7 +172,7 @@ class Recorder:
         """What the rings hold now, a batch at a time; each is released as the next is asked for."""
         sources = [*self._rings.items(), (None, self._notes)]
         for cpu, ring in sources:
-            left = ring.size // ring.stride  # as much as there was, not what comes meanwhile
+            left = ring.waiting  # what comes meanwhile waits for the next round
             most = BATCH // ring.stride
             while left > 0 and len(rows := ring.records(min(most, left))):
                 yield Batch(cpu, rows)

@@ -52,6 +52,11 @@ class Ring:
         self._consumed[0] += np.uint64(count * self.stride)
 
     @property
+    def waiting(self) -> int:
+        """How many records there are, the last of which may not be complete."""
+        return int(self._produced[0] - self._consumed[0]) // self.stride
+
+    @property
     def filled(self) -> float:
         """The share of the ring that waits to be read."""
         return int(self._produced[0] - self._consumed[0]) / self.size
