@@ -119,10 +119,7 @@ def _histogram(title: str, values: Distribution, is_time: bool) -> str:
     lines = [f"{title}, {count(values.count)}"]
     for i in range(used[0], used[-1] + 1):
         low, high = (1 << i) >> 1, (1 << i) - 1
-        if is_time:
-            label = f"{time_text(low)} …"
-        else:
-            label = str(low) if low >= high else f"{low} … {high}"
+        label = f"{time_text(low)} …" if is_time else str(low) if low >= high else f"{low} … {high}"
         bar = "█" * max(round(WIDTH * counts[i] / most), counts[i] > 0)
         lines.append(f"{label:>14}  {count(counts[i]):>6}  {bar}".rstrip())
     return "\n".join(lines)
