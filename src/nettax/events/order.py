@@ -6,11 +6,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from nettax.events.model import Array, EventArray
+from nettax.events.model import EVENT, Array, EventArray
 
 __all__ = ["Sorter"]
 
 _MOST = 6 << 20  # events that wait, 40 bytes each
+_WORTH = 1 << 16  # events that are worth sorting
 
 
 class Sorter:
@@ -39,8 +40,8 @@ class Sorter:
             yield from self._give(waiting, self._count // 2)
 
     def until(self, time_ns: int) -> Iterator[EventArray]:
-        """Everything up to this time: nothing earlier will be added."""
-        if self._count:
+        """Everything up to this time, if it is worth it: nothing earlier will be added."""
+        if self._count >= _WORTH:
             waiting = self._merged()
             stop = int(np.searchsorted(waiting["time_ns"], np.uint64(time_ns), side="right"))
             yield from self._give(waiting, stop)
@@ -51,11 +52,11 @@ class Sorter:
             yield from self._give(self._merged(), self._count)
 
     def _merged(self) -> EventArray:
-        events = self._waiting[0] if len(self._waiting) == 1 else np.concatenate(self._waiting)
-        events = in_order(events)
-        stop = int(np.searchsorted(events["time_ns"], np.uint64(self._passed)))
-        self.late += stop
-        events = events[stop:]
+        events = in_order(joined(self._waiting))
+        if int(events["time_ns"][0]) < self._passed:
+            stop = int(np.searchsorted(events["time_ns"], np.uint64(self._passed)))
+            self.late += stop
+            events = events[stop:]
         self._count = len(events)
         return events
 
@@ -74,4 +75,28 @@ def in_order(events: EventArray) -> EventArray:
     times: Array = np.ascontiguousarray(events["time_ns"])
     if len(times) < 2 or bool((times[1:] >= times[:-1]).all()):
         return events
-    return events[np.argsort(times, kind="stable")]
+    # Sorting whole numbers is ten times as fast as finding out their order: so put each one's
+    # place into its lower bits, where a recording of hours leaves room for them.
+    bits = np.uint64(len(times).bit_length())
+    times = times - times.min()
+    if int(times.max()).bit_length() + int(bits) > 64:
+        return take(events, np.argsort(times, kind="stable"))
+    keys = np.sort((times << bits) | np.arange(len(times), dtype=np.uint64))
+    return take(events, keys & np.uint64((1 << int(bits)) - 1))
+
+
+def joined(parts: list[EventArray]) -> EventArray:
+    """Several as one."""
+    if len(parts) == 1:
+        return parts[0]
+    return np.concatenate([_rows(part) for part in parts]).reshape(-1).view(EVENT)
+
+
+def _rows(events: EventArray) -> Array:
+    """As rows of words, which numpy copies faster than structures."""
+    return np.ascontiguousarray(events).view(np.uint64).reshape(len(events), -1)
+
+
+def take(events: EventArray, places: Array) -> EventArray:
+    """Those at these places."""
+    return _rows(events).take(places.astype(np.int64), axis=0).reshape(-1).view(EVENT)

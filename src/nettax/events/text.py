@@ -33,7 +33,7 @@ _LOOK = 1 << 16  # bytes in which a first event is looked for
 
 # COMM PID[/TID] [CPU] [FLAGS] SECONDS: [PERIOD] [SYSTEM:]NAME: …
 _PERF = re.compile(
-    r"\s*(?P<comm>\S.{0,63}?)\s+(?P<pid>-?\d{1,10})(?:/\s*(?P<tid>\d{1,10}))?\s+"
+    r"\s*(?P<comm>\S.{0,63}?)\s+(?P<pid>-?\d{1,10})(?:/\s*(?P<tid>-?\d{1,10}))?\s+"
     r"\[(?P<cpu>\d{1,5})\]\s+(?:[.\w+-]{4,9}\s+)?(?P<time>\d{1,11}\.\d{1,9}):\s+(?:\d+\s+)?"
     r"(?:(?P<name>[\w-]+(?::[\w-]+)?):\s?\s*(?P<text>.*)|PERF_RECORD_LOST lost (?P<lost>\d{1,18}))"
 )

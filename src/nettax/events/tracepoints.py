@@ -52,6 +52,7 @@ class Raw:
     def __init__(self, words: Words, starts: Array, sizes: Array, layout: Format) -> None:
         self.words = words
         self.starts = starts
+        self._records = words.records(starts)
         self.sizes = sizes
         self.layout = layout
 
@@ -60,7 +61,7 @@ class Raw:
         field = self.layout.fields.get(name)
         if field is None or field.size not in (1, 2, 4, 8):
             return 0
-        return self.words.number(self.starts + field.offset, field.size, field.signed)
+        return self._records.number(field.offset, field.size, field.signed)
 
     def text_keys(self, name: str, words: int = _MAX_NAME_WORDS) -> Array | None:
         """A string field as rows for `Names`; None if there is none."""
@@ -73,7 +74,7 @@ class Raw:
         return self._dynamic(field, words)
 
     def _dynamic(self, field: Field, words: int) -> Array:
-        where = self.words.u32(self.starts + field.offset)
+        where = self._records.u32(field.offset)
         offset, length = (where & 0xFFFF).astype(np.int64), (where >> 16).astype(np.int64)
         if field.relative:
             offset += field.offset + field.size

@@ -31,12 +31,13 @@ class Words:
             self.words = np.concatenate([raw, np.zeros(padding, np.uint8)]).view(np.uint32)
         self.size = len(raw)
         self.big = order == "big"
-        if order != _NATIVE:
+        self.swapped = order != _NATIVE
+        if self.swapped:
             self.words = self.words.byteswap()
 
-    def u32_at(self, index: Array) -> Array:
-        """The words at indices (in words), which must lie within the buffer."""
-        return self.words[index]
+    def records(self, starts: Array) -> Records:
+        """Records of this buffer, to read fields of at fixed offsets."""
+        return Records(self, starts)
 
     def u32(self, offsets: Array) -> Array:
         """32 bits at each byte offset."""
@@ -72,12 +73,15 @@ class Words:
         """An integer of 1, 2, 4 or 8 bytes at each byte offset, as int64 (8 bytes: uint64)."""
         if size == 8:
             return self.u64(offsets)
-        word = self.u32(offsets)
-        if size < 4:
-            if self.big:
-                word = word >> np.uint32(32 - 8 * size)
-            word = word & np.uint32((1 << 8 * size) - 1)
-        value = word.astype(np.int64)
+        return self._part(self.u32(offsets), size, signed)
+
+    def _part(self, word: Array, size: int, signed: bool) -> Array:
+        """The number of so many bytes that a word begins with."""
+        if size == 4:
+            return (word.view(np.int32) if signed else word).astype(np.int64)
+        if self.big:
+            word = word >> np.uint32(32 - 8 * size)
+        value = (word & np.uint32((1 << 8 * size) - 1)).astype(np.int64)
         if signed:
             top = 1 << (8 * size - 1)
             value = (value ^ top) - top
@@ -90,8 +94,9 @@ class Words:
         """
         rows = np.empty((len(offsets), words), np.uint32)
         ended = np.zeros(len(offsets), bool)
+        records = self.records(offsets)
         for i in range(words):
-            word = self.u32(offsets + 4 * i)
+            word = records.u32(4 * i)
             if self.big:
                 word = word.byteswap()  # keys are bytes in their order
             left = np.clip(np.asarray(lengths, np.int64) - 4 * i, 0, 4)
@@ -110,3 +115,47 @@ class Words:
         """One row of `text_keys` as a string; bytes that are not UTF-8 as ``\\xNN``."""
         raw = row.astype("<u4").tobytes().split(b"\0", 1)[0]
         return raw.decode(errors="backslashreplace")
+
+
+class Records:
+    """Many records of a buffer: fields at one offset in all of them.
+
+    The common case, records and fields on words, goes without a look at each one's alignment.
+    """
+
+    def __init__(self, words: Words, starts: Array) -> None:
+        """`starts`: of each, in bytes."""
+        self._words = words
+        self.starts = starts
+        self._index = starts >> 2
+        odd = int(np.bitwise_or.reduce(starts)) if len(starts) else 0
+        self._aligned = not odd & 3
+        # Words of 64 bits can be taken at once where they lie so, and need no swapping.
+        self._wide = None if odd & 7 or words.swapped else words.words[: len(words.words) & ~1]
+        self._last = int(self._index.max(initial=0))
+
+    def u32(self, offset: int) -> Array:
+        """32 bits at an offset from each record's start."""
+        words = self._words.words
+        if offset & 3 or not self._aligned or self._last + (offset >> 2) >= len(words):
+            return self._words.u32(self.starts + offset)
+        found: Array = words[self._index + (offset >> 2)]
+        return found
+
+    def u64(self, offset: int) -> Array:
+        """64 bits."""
+        if self._wide is not None and not offset & 7:
+            wide = self._wide.view(np.uint64)
+            if (self._last >> 1) + (offset >> 3) < len(wide):
+                found: Array = wide[(self._index >> 1) + (offset >> 3)]
+                return found
+        first, second = self.u32(offset).astype(np.uint64), self.u32(offset + 4)
+        if self._words.big:
+            return (first << np.uint64(32)) | second
+        return first | (second.astype(np.uint64) << np.uint64(32))
+
+    def number(self, offset: int, size: int, signed: bool) -> Array:
+        """An integer of 1, 2, 4 or 8 bytes, as int64 (8 bytes: uint64)."""
+        if size == 8:
+            return self.u64(offset)
+        return self._words._part(self.u32(offset), size, signed)

@@ -53,7 +53,6 @@ def replayed(recording: Recording) -> Replayed:
         _task_share(task, kind, recording.tables)
         for task, kind in zip(accounts.tasks, accounts.kinds, strict=True)
     )
-    names = dict(zip(map(str, range(len(VECTORS))), VECTORS, strict=True))
     return Replayed(
         start_ns=accounts.start_ns,
         wall_ns=accounts.end_ns - accounts.start_ns,
@@ -63,8 +62,9 @@ def replayed(recording: Recording) -> Replayed:
         events=Events(accounts.lost, accounts.unmatched, accounts.inferred_ns, 0),
         recorded=accounts.events,
         histograms={
-            names.get(name, name): tuple(slots.tolist())
-            for name, slots in sorted(accounts.histograms.items())
+            name: tuple(slots.tolist())
+            for name, slots in zip((*VECTORS, "hardirq", "poll"), accounts.histograms, strict=True)
+            if slots.any()
         },
     )
 

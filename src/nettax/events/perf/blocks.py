@@ -23,8 +23,10 @@ _HEADER_ATTR, _TRACING_DATA, _AUXTRACE, _FEATURE = 64, 66, 71, 80
 _COMPRESSED, _COMPRESSED2 = 81, 83
 # Records of odd sizes, or followed by more than their size says: perf's own, util/event.h.
 _SPECIAL: Final = (_HEADER_ATTR, _TRACING_DATA, _AUXTRACE, _FEATURE, _COMPRESSED, _COMPRESSED2)
-_LEAST, _MOST = 1 << 16, 16 << 20  # bytes looked at in one go
-_FULL = 8 << 20  # decompressed bytes that make a block
+_LAST = 127
+_IS_SPECIAL = np.isin(np.arange(_LAST + 1), _SPECIAL)
+_LEAST, _MOST = 1 << 16, 4 << 20  # bytes looked at in one go; caches hold so much
+_FULL = 4 << 20  # decompressed bytes that make a block
 _MOST_TRACING_DATA = 64 << 20
 
 
@@ -96,16 +98,16 @@ class Blocks:
             self._lose(at, self._end - at, "cut short within a record")
             self._at = self._end
             return None, False
-        kinds, sizes = heads(data, self._header.byteorder)
-        places, stop, broken = walk(kinds, sizes, units)
-        special = np.flatnonzero(np.isin(kinds[places], _SPECIAL))
+        kinds, _ = heads(data, self._header.byteorder)
+        places, stop, broken = walk(data, self._header.byteorder)
+        special = np.flatnonzero(_IS_SPECIAL[np.minimum(kinds[places], _LAST)])
         if len(special):
             stop = int(places[special[0]])
             places = places[: special[0]]
         if len(special) or (broken and kinds[stop] in _SPECIAL):
             self._at = at + 8 * stop
         elif broken:
-            after = resync(kinds, sizes, stop + 1, units)
+            after = resync(data, self._header.byteorder, stop + 1)
             self._lose(at + 8 * stop, 8 * (after - stop), "not a record")
             self._at = at + 8 * after
         elif stop == 0 or at + 8 * units >= self._end // 8 * 8:
@@ -233,8 +235,7 @@ class _Inner:
         units = len(fresh) // 8
         if not units:
             return False
-        kinds, sizes = heads(fresh[: 8 * units], self._byteorder)
-        places, stop, broken = walk(kinds, sizes, units)
+        places, stop, broken = walk(fresh[: 8 * units], self._byteorder)
         if len(places):
             self._starts.append(8 * places + self._walked)
         self._walked += 8 * stop

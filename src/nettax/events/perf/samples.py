@@ -11,6 +11,7 @@ import numpy as np
 
 from nettax.events.formats import Format
 from nettax.events.model import EVENT, EVERY_CPU, NO_PID, Array, Damage, EventArray, Kind, Task
+from nettax.events.order import take
 from nettax.events.perf.attr import TRACEPOINT, Attr, SampleLayout
 from nettax.events.perf.blocks import Block, heads
 from nettax.events.perf.header import Header
@@ -21,7 +22,8 @@ __all__ = ["Samples"]
 
 _LOST, _COMM, _EXIT, _FORK, _SAMPLE, _LOST_SAMPLES, _ROUND = 2, 3, 4, 7, 9, 13, 68
 _BY_BPF = 1 << 15  # PERF_RECORD_MISC_LOST_SAMPLES_BPF: a filter's doing, no loss
-_OTHERS = (_LOST, _COMM, _FORK, _LOST_SAMPLES)
+_LAST = 127
+_IS_OTHER = np.isin(np.arange(_LAST + 1), (_LOST, _COMM, _FORK, _LOST_SAMPLES))
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class Samples:
         self._decoder = decoder
         self._damage = damage
         self._attrs = 0
+        self._trailers: dict[str, int] = {}
         self._ids = np.empty(0, np.uint64)
         self._of_id = np.empty(0, np.int64)
         self.told_lost: Counter[int] = Counter()
@@ -61,7 +64,7 @@ class Samples:
         sizes = sizes[block.starts >> 3].astype(np.int64)
         is_sample = kinds == _SAMPLE
         samples, places = self._samples(block, words, is_sample, sizes)
-        others = np.flatnonzero(np.isin(kinds, _OTHERS))
+        others = np.flatnonzero(_IS_OTHER[np.minimum(kinds, _LAST)])
         rounds = np.searchsorted(places, np.flatnonzero(kinds == _ROUND))
         if len(others):
             lost = self._others(block, kinds, sizes, others)
@@ -74,6 +77,7 @@ class Samples:
         """Note whose each id is."""
         attrs = self._header.attrs
         self._attrs = len(attrs)
+        self._trailers = attrs[0].trailer() if attrs and attrs[0].sample_id_all else {}
         ids = np.array([i for attr in attrs for i in attr.ids], np.uint64)
         owners = np.repeat(np.arange(len(attrs)), [len(attr.ids) for attr in attrs])
         order = np.argsort(ids, kind="stable")
@@ -88,30 +92,26 @@ class Samples:
         owners = self._owners(words, starts)
         out = np.zeros(len(starts), EVENT)
         good = np.zeros(len(starts), bool)
-        layouts: dict[SampleLayout, list[int]] = {}
-        for number, attr in enumerate(self._header.attrs):
-            layouts.setdefault(attr.layout, []).append(number)
-        for layout, numbers in layouts.items():
-            if len(layouts) == 1:
-                self._common(out, words, starts, layout)
-            for number in numbers:
-                mine = np.flatnonzero(owners == number)
-                if not len(mine):
-                    continue
-                if len(layouts) > 1:
-                    some = out[mine]
-                    self._common(some, words, starts[mine], layout)
-                    out[mine] = some
-                layout_ = self._format(self._header.attrs[number])
-                if layout_ is None or layout_.name not in KINDS:
-                    self._rename(layout_, layout, words, starts[mine], sizes[mine], out[mine])
-                    continue
-                good[self._fill(out, mine, words, starts, sizes, layout, layout_)] = True
+        attrs = self._header.attrs
+        present = np.bincount(owners + 1, minlength=len(attrs) + 1)[1:]
+        layouts = {attr.layout for attr, n in zip(attrs, present.tolist(), strict=True) if n}
+        if len(layouts) == 1:
+            self._common(out, None, words, starts, *layouts)
+        for number in np.flatnonzero(present).tolist():
+            mine = np.flatnonzero(owners == number)
+            layout = attrs[number].layout
+            if len(layouts) > 1:
+                self._common(out, mine, words, starts[mine], layout)
+            form = self._format(attrs[number])
+            if form is None or form.name not in KINDS:
+                self._rename(form, layout, words, starts[mine], sizes[mine], out["time_ns"][mine])
+                continue
+            good[self._fill(out, mine, words, starts, sizes, layout, form)] = True
         unknown = np.flatnonzero(owners < 0)
         if len(unknown):
             self._note_unknown(len(unknown), block.offset + int(starts[unknown[0]]))
         if not good.all():
-            out, places = out[good], places[good]
+            out, places = take(out, np.flatnonzero(good)), places[good]
         return out, places
 
     def _note_unknown(self, number: int, offset: int) -> None:
@@ -126,7 +126,7 @@ class Samples:
         if len(attrs) == 1:
             return np.zeros(len(starts), np.int64)
         if len(at) == 1 and (place := at.pop()) is not None and len(self._ids):
-            ids = words.u64(starts + place)
+            ids = words.records(starts).u64(place)
             low, high = int(self._ids[0]), int(self._ids[-1])
             if high - low < 1 << 16:  # they are numbered through: a table will do
                 table = np.full(high - low + 2, -1, np.int64)
@@ -153,12 +153,24 @@ class Samples:
                 owners[numbers == attr.config] = number
         return owners
 
-    def _common(self, out: EventArray, words: Words, starts: Array, layout: SampleLayout) -> None:
+    def _common(
+        self,
+        out: EventArray,
+        mine: Array | None,
+        words: Words,
+        starts: Array,
+        layout: SampleLayout,
+    ) -> None:
+        """What every sample has: when, who, where. `mine`: their places, None: all."""
+        where = slice(None) if mine is None else mine
+        records = words.records(starts)
         if layout.time is not None:
-            out["time_ns"] = words.u64(starts + layout.time)
-        out["pid"] = NO_PID if layout.tid is None else words.u32(starts + layout.tid + 4)
+            out["time_ns"][where] = records.u64(layout.time)
+        out["pid"][where] = NO_PID
+        if layout.tid is not None:
+            out["pid"][where] = records.u32(layout.tid + 4).view(np.int32)
         if layout.cpu is not None:
-            out["cpu"] = words.u32(starts + layout.cpu)
+            out["cpu"][where] = records.u32(layout.cpu)
 
     def _format(self, attr: Attr) -> Format | None:
         return self._header.formats.get(attr.config) if attr.type == TRACEPOINT else None
@@ -207,13 +219,13 @@ class Samples:
         words: Words,
         starts: Array,
         sizes: Array,
-        events: EventArray,
+        times: Array,
     ) -> None:
         if form is None or form.name != "task_rename" or layout.raw is None:
             return
         raw, whole = self._raw(words, starts, sizes, layout, form)
         raw = Raw(words, raw.starts[whole], raw.sizes[whole], form)
-        self._decoder.rename(raw, events["time_ns"][whole])
+        self._decoder.rename(raw, times[whole])
 
     def _others(self, block: Block, kinds: Array, sizes: Array, chosen: Array) -> EventArray:
         """Names into the tables; losses as events."""
@@ -260,11 +272,8 @@ class Samples:
     def _trailer(self, record: bytes, owner: int | None = None) -> Mapping[str, int]:
         """Time and CPU out of what follows a record's own fields."""
         found = {"time": 0, "cpu": EVERY_CPU}
-        attrs = self._header.attrs
-        if not attrs or not attrs[0].sample_id_all:
-            return found
         order = self._header.order
-        for name, back in attrs[0].trailer().items():
+        for name, back in self._trailers.items():
             if name in found and len(record) - back >= 8:
                 code = "Q" if name == "time" else "I"
                 (found[name],) = struct.unpack_from(order + code, record, len(record) - back)

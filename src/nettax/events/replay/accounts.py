@@ -64,21 +64,24 @@ class CpuAccount:
 
     def add(self, rows: Rows, kinds: Array, stolen: Stolen) -> None:
         """Charge slices, given of what kind each one's task is."""
-        own = rows.oncpu_ns - rows.hard_ns - rows.soft_ns
-        idle, task = kinds == IDLE, kinds == TASK
-        self.idle_ns += int(own[idle].sum())
-        self.idle_interrupted_ns += int((rows.hard_ns + rows.soft_ns)[idle].sum())
-        self.own_ns += int(own[task].sum())
-        self.stolen_hardirq_ns += int(rows.hard_ns[~idle].sum())
-        of_tasks = task[stolen.row]
-        if of_tasks.any():
-            self.stolen_softirq_ns += np.bincount(
-                stolen.vector[of_tasks], stolen.ns[of_tasks], NR_VECTORS
-            ).astype(np.int64)
+        own, hard, soft = (
+            np.bincount(kinds + 1, values, IDLE + 2).astype(np.int64)[1:].tolist()
+            for values in (
+                rows.oncpu_ns - rows.hard_ns - rows.soft_ns,
+                rows.hard_ns,
+                rows.soft_ns,
+            )
+        )
+        self.idle_ns += own[IDLE]
+        self.idle_interrupted_ns += hard[IDLE] + soft[IDLE]
+        self.own_ns += own[TASK]
+        self.stolen_hardirq_ns += sum(hard[:IDLE])
         for kind in range(NR_KTHREADS):
-            mine = kinds == kind
-            if mine.any():
-                self.kthread_ns[kind] += int((own + rows.soft_ns)[mine].sum())
+            self.kthread_ns[kind] += own[kind] + soft[kind]
+        of_tasks = kinds[stolen.row] == TASK
+        self.stolen_softirq_ns += np.bincount(
+            stolen.vector[of_tasks], stolen.ns[of_tasks], NR_VECTORS
+        ).astype(np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +100,30 @@ class TaskAccount:
     exited: bool
 
 
+class Pids:
+    """Finds the different ones among many pids, by a table instead of by sorting."""
+
+    SIZE = 1 << 22  # PID_MAX_LIMIT: include/linux/threads.h
+
+    def __init__(self) -> None:
+        self._place = np.zeros(self.SIZE, np.int32)  # memory only for the pages in use
+
+    def unique(self, pids: Array) -> tuple[Array, Array]:
+        """The different pids, in no order, and where among them each one is."""
+        if len(pids) and (int(pids.max()) >= self.SIZE or int(pids.min()) < 0):
+            unique, inverse = np.unique(pids, return_inverse=True)
+            return unique, inverse.reshape(-1)
+        self._place[pids] = np.arange(len(pids), dtype=np.int32)  # of equal ones, the last stays
+        unique = pids[self._place[pids] == np.arange(len(pids))]
+        self._place[unique] = np.arange(len(unique), dtype=np.int32)
+        return unique, self._place[pids]
+
+
 class TaskSums:
     """Sums by task: a pid, and which of those that had it."""
 
     def __init__(self) -> None:
+        self.pids = Pids()
         self._index: dict[int, int] = {}
         self._sums = np.zeros((64, COLUMNS), np.int64)
         self._unbilled = np.zeros(64, bool)
@@ -126,8 +149,6 @@ class TaskSums:
     def _keys(self, pids: Array, places: Array) -> Array:
         """Which task each pid is at its place in the chunk."""
         pids = pids.astype(np.int64)
-        if not self._lives and not len(self._deaths):
-            return pids
         life = np.searchsorted(self._deaths, pids * self._place_bits + places) - np.searchsorted(
             self._deaths, pids * self._place_bits
         )
@@ -138,7 +159,10 @@ class TaskSums:
 
     def rows(self, pids: Array, places: Array) -> Array:
         """Where each task's sums are."""
-        unique, inverse = np.unique(self._keys(pids, places), return_inverse=True)
+        if self._lives or len(self._deaths):
+            unique, inverse = np.unique(self._keys(pids, places), return_inverse=True)
+        else:
+            unique, inverse = self.pids.unique(pids)
         index = self._index
         found = np.array([index.setdefault(key, len(index)) for key in unique.tolist()], np.int64)
         while len(index) > len(self._sums):
@@ -160,8 +184,11 @@ class TaskSums:
             victim = (kinds == TASK) & (at >= 0)
             some = victim[stolen.row]
             task = at[stolen.row[some]]
-            np.add.at(self._sums, (task, SOFT.start + stolen.vector[some]), stolen.ns[some])
-            np.add.at(self._sums, (task, TRIGGER.start + stolen.trigger[some]), stolen.ns[some])
+            size = len(self._sums)
+            for columns, which in ((SOFT, stolen.vector[some]), (TRIGGER, stolen.trigger[some])):
+                width = columns.stop - columns.start
+                sums = np.bincount(task * width + which, stolen.ns[some], size * width)
+                self._sums[:, columns] += sums.astype(np.int64).reshape(size, width)
 
     def _slices(self, cpu: Cpu, rows: Rows, kinds: Array, at: Array, mine: Array) -> None:
         place = at[mine]
@@ -177,11 +204,15 @@ class TaskSums:
         )
         size = len(self._sums)
         for column, values in columns:
-            self._sums[:, column] += np.bincount(place, values[mine], size).astype(np.int64)
-        self._unbilled[place[(billed[mine] < 0) & (rows.oncpu_ns[mine] > 0)]] = True
-        newer = rows.end[mine] >= self._last[place]
-        self._cpu[place[newer]] = cpu.number
-        np.maximum.at(self._last, place, rows.end[mine])
+            if values.any():
+                self._sums[:, column] += np.bincount(place, values[mine], size).astype(np.int64)
+        if not (billed >= 0).all():
+            self._unbilled[place[(billed[mine] < 0) & (rows.oncpu_ns[mine] > 0)]] = True
+        before = self._last.copy()
+        self._last[place] = rows.end[mine]
+        newer = self._last > before
+        self._cpu[newer] = cpu.number
+        np.maximum(self._last, before, out=self._last)
         self._exited[place[rows.dead[mine]]] = True
 
     def wait(self, pieces: Waits) -> None:

@@ -19,6 +19,7 @@ NR_VECTORS: Final = 10
 NET_RX: Final = 3
 IRQ_EXIT, BH_ENABLE, UNKNOWN = range(3)  # triggers
 
+_TRIGGERS = np.array([UNKNOWN, IRQ_EXIT, BH_ENABLE, BH_ENABLE])
 _STEP = np.zeros(256, np.int64)
 _STEP[[Kind.HARDIRQ_ENTRY, Kind.VECTOR_ENTRY]] = 1
 _STEP[[Kind.HARDIRQ_EXIT, Kind.VECTOR_EXIT]] = -1
@@ -100,11 +101,15 @@ def follow(state: LevelState, events: Columns) -> Levels:
     """Follow both levels through the events, from the state on, which is brought up to date."""
     n = len(events.time)
     hard_end, hard_runs = _hard(state, events)
-    grown = np.zeros(n, np.int64)
-    grown[hard_end] = hard_runs
-    hard_ns = state.hard_ns + np.cumsum(grown)
-    grown[hard_end] = 1
-    interrupts = state.interrupts + np.cumsum(grown)
+    if len(hard_end):
+        grown = np.zeros(n, np.int64)
+        grown[hard_end] = hard_runs
+        hard_ns = state.hard_ns + np.cumsum(grown)
+        grown[hard_end] = 1
+        interrupts = state.interrupts + np.cumsum(grown)
+    else:
+        hard_ns = np.broadcast_to(np.int64(state.hard_ns), n)
+        interrupts = np.broadcast_to(np.int64(state.interrupts), n)
     soft = np.flatnonzero(_AT_SOFT[events.kind])
     poll_runs = _polls(state, events, soft, hard_ns)
     soft_end, soft_runs, vectors, triggers = _soft(state, events, soft, hard_ns)
@@ -187,24 +192,26 @@ def _soft(
     kinds, ids = events.kind[at], events.id[at]
     entry, leave = kinds == Kind.SOFTIRQ_ENTRY, kinds == Kind.SOFTIRQ_EXIT
     lost = kinds == Kind.LOST
-    flags = events.flags[at]
-    triggers = np.where(flags & Flag.IRQ_EXIT, IRQ_EXIT, UNKNOWN)
-    triggers[(flags & Flag.BH_ENABLE) != 0] = BH_ENABLE
-    # The event before each; before the first, what the last chunk left open.
-    under_way = state.vector >= 0
-    opened = np.append(under_way, entry[:-1]) if len(at) else entry
-    vector = np.append(state.vector, ids[:-1]) if len(at) else ids
-    since = np.append(state.soft_since, events.time[at[:-1]]) if len(at) else ids
-    hard = np.append(state.soft_hard, hard_ns[at[:-1]]) if len(at) else ids
-    trigger = np.append(state.trigger, triggers[:-1]) if len(at) else ids
+    ends = np.zeros(len(at), bool)
+    ends[1:] = leave[1:] & entry[:-1] & (ids[1:] == ids[:-1])
+    opened = np.zeros(len(at), bool)
+    opened[1:] = entry[:-1]
+    if len(at):  # before the first, what the last chunk left open
+        opened[0] = state.vector >= 0
+        ends[0] = leave[0] and opened[0] and ids[0] == state.vector
+    ends &= (ids >= 0) & (ids < NR_VECTORS)
 
-    ends = leave & opened & (vector == ids) & (ids >= 0) & (ids < NR_VECTORS)
-    runs = (events.time[at[ends]] - since[ends]) - (hard_ns[at[ends]] - hard[ends])
+    place = np.flatnonzero(ends)
+    start = at[np.maximum(place - 1, 0)]
+    since, hard, by = events.time[start], hard_ns[start], _trigger(events.flags[start])
+    if len(place) and not place[0]:
+        since[0], hard[0], by[0] = state.soft_since, state.soft_hard, state.trigger
+    runs = (events.time[at[place]] - since) - (hard_ns[at[place]] - hard)
     astray, state.soft_grace = _astray(leave & ~ends, lost, state.soft_grace)
     cut = opened & (entry | (kinds == Kind.SWITCH))
     state.unmatched += astray + int(cut.sum())
 
-    vectors, by = ids[ends], trigger[ends]
+    vectors = ids[place]
     if len(vectors):
         state.soft_ns += _sums(vectors, runs, NR_VECTORS)
         state.soft_count += np.bincount(vectors, minlength=NR_VECTORS)
@@ -215,8 +222,14 @@ def _soft(
         if entry[-1]:
             state.soft_since = int(events.time[last])
             state.soft_hard = int(hard_ns[last])
-            state.trigger = int(triggers[-1])
-    return at[ends], runs, vectors, by
+            state.trigger = int(_trigger(events.flags[at[-1:]])[0])
+    return at[place], runs, vectors, by
+
+
+def _trigger(flags: Array) -> Array:
+    """What ran a softirq, by the flags of its entry."""
+    found: Array = _TRIGGERS[flags & (Flag.IRQ_EXIT | Flag.BH_ENABLE)]
+    return found
 
 
 def _sums(groups: Array, values: Array, size: int) -> Array:

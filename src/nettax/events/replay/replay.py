@@ -24,6 +24,7 @@ from nettax.events.replay.waits import NR_KTHREADS, Clocks, Waiting, waits
 __all__ = ["HISTOGRAM_SLOTS", "Accounts", "Replay", "replay"]
 
 HISTOGRAM_SLOTS: Final = 40
+_HARDIRQ, _POLL = NR_VECTORS, NR_VECTORS + 1  # rows of the histograms
 _COLUMNS = ("time_ns", "kind", "pid", "id", "a", "flags", "value")
 
 
@@ -43,8 +44,8 @@ class Accounts:
     """Whether switches were recorded; without, only what was stolen is known, and from whom."""
     events: int
     lost: int
-    histograms: dict[str, Array]
-    """log2 run times: `hardirq`, `poll`, and softirqs by vector number as text."""
+    histograms: Array
+    """log2 run times: a row for each softirq vector, then hard IRQs, then polls."""
 
     @property
     def unmatched(self) -> int:
@@ -81,13 +82,14 @@ class Replay:
         self._marked: dict[int, bool] = {}  # CPUs that were told to begin, and have not ended
         self._tasks = TaskSums()
         self._kinds: dict[int, int] = {}
+        self._pids = self._tasks.pids
         self._clocks = Clocks()
         self._waiting = Waiting()
         self._start: int | None = None
         self._end = 0
         self._events = 0
         self._lost = 0
-        self._slots: dict[str, Array] = {}
+        self._histograms = np.zeros((NR_VECTORS + 2, HISTOGRAM_SLOTS), np.int64)
 
     def feed(self, chunk: EventArray) -> None:
         """Take the next chunk."""
@@ -173,7 +175,7 @@ class Replay:
         self._tasks.add(cpu, rows, kinds, stolen)
 
     def _kinds_of(self, pids: Array, time: int) -> Array:
-        unique, inverse = np.unique(pids, return_inverse=True)
+        unique, inverse = self._pids.unique(pids)
         kinds = np.array([self._kind(pid, time) for pid in unique.tolist()], np.int64)
         return kinds[inverse]
 
@@ -203,19 +205,9 @@ class Replay:
                     self._clocks.add(number, kind, starts[mine], ends[mine], over)
 
     def _count_runs(self, levels: Levels) -> None:
-        self._histogram("hardirq", levels.hard_runs)
-        self._histogram("poll", levels.poll_runs)
-        for vector in range(NR_VECTORS):
-            mine = levels.soft_vector == vector
-            if mine.any():
-                self._histogram(str(vector), levels.soft_runs[mine])
-
-    def _histogram(self, name: str, runs: Array) -> None:
-        if len(runs):
-            slots = np.frexp(np.maximum(runs, 1).astype(np.float64))[1] - 1
-            slots = np.minimum(slots, HISTOGRAM_SLOTS - 1)
-            counts = np.bincount(slots, minlength=HISTOGRAM_SLOTS)
-            self._slots[name] = self._slots.get(name, 0) + counts
+        for row, runs in ((_HARDIRQ, levels.hard_runs), (_POLL, levels.poll_runs)):
+            self._histograms[row] += _slots(runs, np.zeros(len(runs), np.int64), 1)[0]
+        self._histograms[:NR_VECTORS] += _slots(levels.soft_runs, levels.soft_vector, NR_VECTORS)
 
     def _close(self, cpu: Cpu, time: int, place: int, billed: int = -1) -> None:
         account = self._accounts[cpu.number]
@@ -245,15 +237,15 @@ class Replay:
             sliced=self._sliced,
             events=self._events,
             lost=self._lost,
-            histograms=dict(self._slots),
+            histograms=self._histograms,
         )
 
 
 def _by_cpu(chunk: EventArray) -> Iterator[tuple[int, Columns]]:
     """The events of each CPU; what concerns every CPU is among all of theirs."""
     cpus = np.ascontiguousarray(chunk["cpu"])
-    columns = [np.ascontiguousarray(chunk[name]) for name in _COLUMNS]
-    columns[0] = columns[0].astype(np.int64)
+    columns = [chunk[name] for name in _COLUMNS]
+    columns[0] = columns[0].view(np.int64)
     order = np.argsort(cpus, kind="stable")
     numbers, starts = np.unique(cpus[order], return_index=True)
     groups = dict(zip(numbers.tolist(), np.split(order, starts[1:]), strict=True))
@@ -291,3 +283,10 @@ def _by_event(events: Columns, levels: Levels) -> tuple[Rows, Stolen]:
     )
     where = len(hard) + np.arange(len(soft))
     return rows, Stolen(where, levels.soft_vector, levels.soft_trigger, levels.soft_runs)
+
+
+def _slots(runs: Array, groups: Array, number: int) -> Array:
+    """log2 histograms of run times, a row for each group."""
+    slots = np.frexp(np.maximum(runs, 1).astype(np.float64))[1] - 1
+    slots = groups * HISTOGRAM_SLOTS + np.minimum(slots, HISTOGRAM_SLOTS - 1)
+    return np.bincount(slots, minlength=number * HISTOGRAM_SLOTS).reshape(number, -1)
