@@ -28,11 +28,11 @@ recording does not tell. A – field is 0. The state of a SWITCH is 0 if prev co
 otherwise the kernel's bits, as the recording has them: they differ from tool to tool and from
 kernel to kernel, which is why PREEMPTED and DEAD are flags.
 
-Two things are told within the stream, because they change what the events around them mean: LOST
+Some things are told within the stream, because they change what the events around them mean. LOST
 says that events of this CPU (of all, if `cpu` is `EVERY_CPU`) went missing between its previous
-event and this one; BEGIN and END bound the time in which a CPU was recorded, where the recorder
-knows it. `value` of a SWITCH counts only with the flag BILLED: what the scheduler charged prev
-(`sum_exec_runtime`) since it was switched in, or since BEGIN.
+event and this one; `value` 0: how many is not told there. BEGIN and END bound the time in which a
+CPU was recorded, where the recorder knows it. `value` of a SWITCH counts only with the flag BILLED:
+what the scheduler charged prev (`sum_exec_runtime`) since it was switched in, or since BEGIN.
 """
 
 from __future__ import annotations

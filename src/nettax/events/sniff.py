@@ -30,10 +30,12 @@ def open_recording(path: str | os.PathLike[str]) -> Recording:
 
 
 def _reader(path: Path, head: bytes) -> Recording:
-    from nettax.events import native_file, perf
+    from nettax.events import native_file, perf, trace_dat
 
     if head.startswith(perf.MAGICS):
         return perf.PerfData(path)
+    if head.startswith(trace_dat.MAGIC):
+        return trace_dat.TraceDat(path)
     if head.startswith(native_file.MAGIC):
         return native_file.NativeRecording(path)
     from nettax.events import text

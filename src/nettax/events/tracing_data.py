@@ -12,7 +12,16 @@ from dataclasses import dataclass, field
 from nettax.errors import NettaxError
 from nettax.events.formats import Format, parse_format
 
-__all__ = ["MAGIC", "Cursor", "TracingData", "read_formats", "tracing_data"]
+__all__ = [
+    "MAGIC",
+    "Cursor",
+    "TracingData",
+    "comms",
+    "formats",
+    "read_formats",
+    "systems",
+    "tracing_data",
+]
 
 MAGIC = b"\x17\x08\x44tracing"
 _MOST_FORMATS = 1 << 16
@@ -94,12 +103,21 @@ def read_formats(cursor: Cursor, into: TracingData) -> None:
         text = cursor.take(cursor.number(8)).decode(errors="replace")
         if title == "header_page":
             into.header_page = text
-    for _ in range(_count(cursor)):  # of ftrace itself
-        _add(into, cursor.take(cursor.number(8)))
+    formats(cursor, into)
+    systems(cursor, into)
+
+
+def formats(cursor: Cursor, into: TracingData) -> None:
+    """Read the formats of one system."""
     for _ in range(_count(cursor)):
-        cursor.text()  # the system's name
-        for _ in range(_count(cursor)):
-            _add(into, cursor.take(cursor.number(8)))
+        _add(into, cursor.take(cursor.number(8)))
+
+
+def systems(cursor: Cursor, into: TracingData) -> None:
+    """Read the formats of all systems."""
+    for _ in range(_count(cursor)):
+        cursor.text()  # its name
+        formats(cursor, into)
 
 
 def _count(cursor: Cursor) -> int:
