@@ -97,8 +97,8 @@ def _window() -> tuple[float, int, float, float, float, float]:
             found = replayed(recording)
         replay_s = time.perf_counter() - began
         own = sum(task.own_ns for task in found.tasks if task.pid == os.getpid()) / found.wall_ns
-    rate = saving.events / wall
-    return rate, lost, billed / wall, own, fullest, saving.events / replay_s
+    rate = facts["events"] / wall
+    return rate, lost, billed / wall, own, fullest, facts["events"] / replay_s
 
 
 def text(cost: RecordCost) -> str:

@@ -10,7 +10,9 @@
 
 #include <stdbool.h>
 #include <linux/bpf.h>
+#include <linux/in.h>
 #include <linux/types.h>
+#include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
@@ -93,6 +95,18 @@ struct net_device {
 
 struct napi_struct {
 	struct net_device *dev;
+};
+
+struct sk_buff {
+	struct net_device *dev;
+	unsigned int len;
+	unsigned int data_len; /* of it, what is not between data and tail */
+	__u16 mac_header;      /* from head */
+	__u16 protocol;	       /* of network byte order, as is vlan_proto */
+	__u16 vlan_proto;      /* 0: not tagged */
+	__u16 vlan_tci;
+	unsigned char *head;
+	unsigned char *data;
 };
 
 #pragma clang attribute pop

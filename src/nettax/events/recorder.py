@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import socket
 import struct
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +16,7 @@ from typing import Any, NamedTuple, Self
 from nettax.errors import MissingFeature, NettaxError, UsageError
 from nettax.events.model import EVENT, Array, Kind
 from nettax.events.ring import Ring
-from nettax.kernel import bpf, cpus, features, percpu, vmlinux
+from nettax.kernel import bpf, cpus, features, pcap, percpu, vmlinux
 from nettax.kernel.files import StrPath, read_word
 from nettax.kernel.softnet import softnet_stat
 from nettax.version import __version__
@@ -26,8 +28,7 @@ RING_BYTES = 16 << 20  # of a CPU: a third of a second at a million events per s
 NOTES_BYTES = 1 << 20  # as in bpf/record/ring.h
 BATCH = 1 << 20  # bytes: so much is written, and later read, at once
 
-# What each kind of event takes, by its tracepoints; the rest is read off the programs.
-OPTIONAL = {"netif_receive_skb": Kind.PACKET}
+CALLED = ("mark", "try_filter")  # programs that are run by us, not by a tracepoint
 
 
 class Batch(NamedTuple):
@@ -66,21 +67,37 @@ class Recorder:
         self,
         *,
         cpus: Iterable[int] | None = None,
+        interface: str | None = None,
+        packets: bool = False,
+        packet_filter: str | None = None,
         ring_bytes: int = RING_BYTES,
         raw_tracepoints: bool = False,
     ) -> None:
         """Say what to record; nothing is loaded yet.
 
-        `cpus`: these only (default: all online). `ring_bytes`: the room of each CPU, a power of
-        two. `raw_tracepoints`: do not try to attach by BTF.
+        `cpus`: these only (default: all online). `interface`: polls and packets of this device
+        only, by its name in this network namespace. `packets`: record each packet received.
+        `packet_filter`: only those that match, in the language of pcap-filter(7); implies
+        `packets`. `ring_bytes`: the room of each CPU, a power of two. `raw_tracepoints`: do not
+        try to attach by BTF.
 
-        :raises UsageError: the room is no power of two, or less than a page
+        :raises UsageError: there is no such device, the filter makes no sense, or the room is no
+            power of two or less than a page
+        :raises MissingFeature: a filter, but no libpcap
         """
         if ring_bytes & (ring_bytes - 1) or ring_bytes < 4096:
             raise UsageError(f"a ring has a power of two of bytes, 4096 at least; not {ring_bytes}")
         self._chosen = None if cpus is None else tuple(cpus)
+        self._interface = interface
+        self._device = _device(interface) if interface else {}
+        self._packets = packets or packet_filter is not None
+        self._filter = packet_filter
+        self._code = None
+        if packet_filter is not None:
+            self._code = pcap.translate(pcap.compile_filter(packet_filter))
         self._ring_bytes = ring_bytes
         self._raw = raw_tracepoints
+        self._events = 0
         self._fds: list[int] = []
         self._rings: dict[int, Ring] = {}
 
@@ -132,19 +149,43 @@ class Recorder:
         if not path.exists():
             raise NettaxError(f"{path} is missing: nettax was not built. Reinstall it")
         possible = max(cpus.possible()) + 1
-        self._object = bpf.Object(
-            str(path),
-            wanted=self._wanted,
-            constants={
-                "has_prev_state": vmlinux.tracepoint_arguments("sched_switch") == 4,
-                **percpu.trigger_offsets(),
-            },
-            max_entries={"cpus": possible, "rings": possible},
-        )
-        self._object.attach([p for p in self._object.programs.values() if p.name != "mark"])
+        with _with_filter(path, self._code) as name:
+            self._object = bpf.Object(
+                name,
+                wanted=self._wanted,
+                constants={
+                    "has_prev_state": vmlinux.tracepoint_arguments("sched_switch") == 4,
+                    "has_filter": self._code is not None,
+                    **self._device,
+                    **percpu.trigger_offsets(),
+                },
+                max_entries={
+                    "cpus": possible,
+                    "rings": possible,
+                    "frames": possible if self._packets else 1,
+                },
+            )
+        programs = self._object.programs.values()
+        self._object.attach([p for p in programs if p.name not in CALLED])
 
     def _wanted(self, tracepoint: str) -> bool:
-        return tracepoint == "mark" or vmlinux.tracepoint_arguments(tracepoint) is not None
+        if tracepoint in CALLED:
+            return tracepoint == "mark" or self._code is not None
+        if tracepoint == "netif_receive_skb" and not self._packets:
+            return False
+        return vmlinux.tracepoint_arguments(tracepoint) is not None
+
+    def try_filter(self, frame: bytes, length: int | None = None) -> bool:
+        """What the filter, in the kernel, says of an Ethernet frame, given its first bytes.
+
+        For tests: it uses the room of CPU 0, so packets must not come there meanwhile.
+        """
+        captured = frame[: pcap.SNAP]
+        self._object.map("frames").put(
+            bytes(4), captured.ljust(self._object.btf.size("frame"), b"\0")
+        )
+        wire = len(frame) if length is None else length
+        return bool(self._object.programs["try_filter"].run(len(captured), wire))
 
     def _rings_begin(self) -> None:
         rings = self._object.map("rings")
@@ -163,10 +204,7 @@ class Recorder:
     @property
     def kinds(self) -> frozenset[Kind]:
         """What is recorded."""
-        names = self._object.programs
-        return frozenset(
-            kind for kind in Kind if kind not in OPTIONAL.values() or set(OPTIONAL) & set(names)
-        )
+        return frozenset(kind for kind in Kind if kind != Kind.PACKET or self._packets)
 
     def batches(self) -> Iterator[Batch]:
         """What the rings hold now, a batch at a time; each is released as the next is asked for."""
@@ -176,6 +214,7 @@ class Recorder:
             most = BATCH // ring.stride
             while left > 0 and len(rows := ring.records(min(most, left))):
                 yield Batch(cpu, rows)
+                self._events += len(rows) if cpu is not None else 0
                 ring.release(len(rows))
                 left -= len(rows)
 
@@ -214,8 +253,10 @@ class Recorder:
             "cpus": list(self.cpus),
             "clock": "CLOCK_MONOTONIC",
             "realtime_ns": time.time_ns() - time.monotonic_ns(),
-            "netns": Path("/proc/self/ns/net").stat().st_ino,
+            "netns": _netns(),
             "kinds": {kind.name: int(kind) for kind in sorted(self.kinds)},
+            "interface": self._interface,
+            "filter": self._filter,
             "squeezed": _squeezed(),
             "irqs": _irq_names(),
         }
@@ -224,6 +265,7 @@ class Recorder:
         """What can be said only at the end."""
         return {
             "ended": True,
+            "events": self._events,
             "last_ns": time.monotonic_ns(),
             "lost": {
                 cpu: [lost.events, lost.first_ns, lost.last_ns] for cpu, lost in self.lost().items()
@@ -249,6 +291,33 @@ class Recorder:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _device(name: str) -> dict[str, int]:
+    """The constants by which the programs know a device."""
+    try:
+        number = socket.if_nametoindex(name)
+    except OSError as error:
+        raise UsageError(f"there is no network device {name!r}: ip link lists them") from error
+    return {"only_ifindex": number, "only_netns": _netns()}
+
+
+def _netns() -> int:
+    return Path("/proc/self/ns/net").stat().st_ino
+
+
+@contextmanager
+def _with_filter(path: Path, code: bytes | None) -> Iterator[str]:
+    """The path of a BPF object, or of a copy in memory that has the filter in it."""
+    if code is None:
+        yield str(path)
+        return
+    fd = os.memfd_create("nettax-filter")
+    try:
+        os.write(fd, pcap.patched(path.read_bytes(), code))
+        yield f"/proc/self/fd/{fd}"
+    finally:
+        os.close(fd)
 
 
 def _squeezed() -> dict[int, int]:

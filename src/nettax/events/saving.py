@@ -86,13 +86,11 @@ class Saving:
         self._recorder = recorder
         self._names = CgroupNames()
         self.writer = Writer(path, recorder.facts(), overwrite)
-        self.events = 0
 
     def take(self, batch: Batch) -> None:
         """Write a batch from where it lies."""
         if batch.cpu is not None:
             self.writer.events(batch.cpu, batch.rows)
-            self.events += len(batch.rows)
             return
         self.writer.notes(batch.rows)
         if names := self._names.new(batch.rows):
