@@ -59,7 +59,7 @@ class TaskNames:
 
     def note(self, pids: Array, keys: Array | None, times: Array) -> None:
         """Note who these pids were. `keys`: rows of `Words.text_keys`, of four words."""
-        if keys is None or not isinstance(pids, np.ndarray):
+        if keys is None:
             return
         mixed = (pids.astype(np.uint64) + np.uint64(1)) * _MIX[0]
         pairs = keys.astype(np.uint64)

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from nettax.events.model import EVENT, Array, EventArray
+from nettax.events.model import EVENT, Array, Damage, EventArray
 
-__all__ = ["Sorter"]
+__all__ = ["NEVER", "Sorter", "take"]
 
 _MOST = 6 << 20  # events that wait, 40 bytes each
+NEVER = 1 << 62  # ns
 _WORTH = 1 << 16  # events that are worth sorting
 
 
@@ -29,9 +30,15 @@ class Sorter:
         self._passed = 0
         self.late = 0
         """Events dropped because later ones had been passed on."""
+        self.absurd = 0
+        """Events dropped because their times, of centuries, can only be corrupt."""
 
     def add(self, events: EventArray) -> Iterator[EventArray]:
         """Take events; gives some back only where too many wait."""
+        if len(events) and int(events["time_ns"].max()) >= NEVER:
+            sane = np.flatnonzero(events["time_ns"] < NEVER)
+            self.absurd += len(events) - len(sane)
+            events = take(events, sane)
         if len(events):
             self._waiting.append(events)
             self._count += len(events)
@@ -50,6 +57,13 @@ class Sorter:
         """All that is left."""
         if self._count:
             yield from self._give(self._merged(), self._count)
+
+    def damage(self) -> Iterator[Damage]:
+        """What was dropped."""
+        if self.late:
+            yield Damage(0, f"{self.late} events came too late to be put in order")
+        if self.absurd:
+            yield Damage(0, f"{self.absurd} events have times that cannot be")
 
     def _merged(self) -> EventArray:
         events = in_order(joined(self._waiting))

@@ -118,8 +118,7 @@ class TextRecording(Recording):
             self.damage.append(
                 Damage(reader.first_unread, f"{reader.unread} lines do not read like events")
             )
-        if sorter.late:
-            self.damage.append(Damage(0, f"{sorter.late} events came too late to be put in order"))
+        self.damage += sorter.damage()
 
     def close(self) -> None:
         self._file.close()

@@ -24,7 +24,7 @@ from nettax.events.model import (
     Tables,
     Task,
 )
-from nettax.events.order import Sorter, take
+from nettax.events.order import NEVER, Sorter, take
 from nettax.events.ring_pages import Found, events_in
 from nettax.events.tracecmd_file import CpuData, pages, read_trace_file
 from nettax.events.tracepoints import KINDS, Decoder, Raw
@@ -117,8 +117,7 @@ class TraceDat(Recording):
         end = max((stream.newest for stream in streams), default=0)
         yield from sorter.add(self._untold(streams, end))
         yield from sorter.rest()
-        if sorter.late:
-            self.damage.append(Damage(0, f"{sorter.late} events came too late to be put in order"))
+        self.damage += sorter.damage()
 
     def _pages(self, cpu: CpuData) -> Iterator[tuple[bytes, int]]:
         return pages(self._file.fileno(), self._size, self._head, cpu, self.damage, _BLOCK)
@@ -138,7 +137,7 @@ class TraceDat(Recording):
                 Damage(where, f"{len(found.broken)} pages of CPU {stream.cpu} are corrupt in part")
             )
         times = found.times + np.uint64(self._head.offset_ns & (1 << 64) - 1)
-        stream.newest = max(stream.newest, int(times.max(initial=0)))
+        stream.newest = max(stream.newest, int(times[times < NEVER].max(initial=0)))
         lost = np.zeros(len(found.missed), EVENT)
         if len(times):
             lost["time_ns"] = times[np.minimum(found.missed, len(times) - 1)]

@@ -259,8 +259,9 @@ def pages(
             yield os.pread(file, length, at), at
         return
     at = cpu.offset + 4
-    if at > end:
+    if at > size:
         return
+    end = min(at + cpu.size, size)  # the size is that of the chunks, without their number
     (count,) = struct.unpack(found.data.order + "I", os.pread(file, 4, cpu.offset))
     for _ in range(count):
         head = os.pread(file, 8, at)

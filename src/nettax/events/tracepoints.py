@@ -56,11 +56,11 @@ class Raw:
         self.sizes = sizes
         self.layout = layout
 
-    def number(self, name: str) -> Array | int:
-        """A field as numbers; 0 if this kernel's tracepoint lacks it."""
+    def number(self, name: str) -> Array:
+        """A field as numbers; zeros if this kernel's tracepoint lacks it."""
         field = self.layout.fields.get(name)
         if field is None or field.size not in (1, 2, 4, 8):
-            return 0
+            return np.zeros(len(self.starts), np.int64)
         return self._records.number(field.offset, field.size, field.signed)
 
     def text_keys(self, name: str, words: int = _MAX_NAME_WORDS) -> Array | None:
@@ -143,9 +143,8 @@ class Decoder:
         to["id"] = 0 if keys is None else self._devices.numbers(keys)
 
     def _switch(self, raw: Raw, times: Array, pids: Array, to: Into) -> None:
-        state = raw.number("prev_state")
         to["pid"], to["id"] = raw.number("prev_pid"), raw.number("next_pid")
-        state = np.asarray(state, np.uint64) & np.uint64(0x7FFFFFFF)
+        state = raw.number("prev_state").astype(np.uint64) & np.uint64(0x7FFFFFFF)
         preempted = (state & np.uint64(_PREEMPTED)) != 0
         to["a"] = np.where(preempted, 0, state)
         to["b"], to["c"] = raw.number("prev_prio"), raw.number("next_prio")
@@ -176,8 +175,7 @@ class Decoder:
         keys = raw.text_keys("newcomm", _TASK_COMM_WORDS)
         if keys is None:
             return
-        pids = np.broadcast_to(np.asarray(raw.number("pid")), len(times))
-        for pid, key, time in zip(pids.tolist(), keys, times.tolist(), strict=True):
+        for pid, key, time in zip(raw.number("pid").tolist(), keys, times.tolist(), strict=True):
             self.tables.tasks.add(Task(pid, time, Words.text(key)))
 
 

@@ -20,7 +20,7 @@ from nettax.events.model import (
     Recording,
     Tables,
 )
-from nettax.events.order import Sorter
+from nettax.events.order import NEVER, Sorter
 from nettax.events.perf.attr import Attr
 from nettax.events.perf.blocks import Blocks
 from nettax.events.perf.header import BIG, LITTLE, Header, filtered_vectors, read_header
@@ -113,7 +113,7 @@ class PerfData(Recording):
         flush = newest = 0
         for block in Blocks(self._file.fileno(), self._size, header, self.damage):
             decoded = samples.decode(block)
-            times = decoded.events["time_ns"]
+            times = np.where(decoded.events["time_ns"] < NEVER, decoded.events["time_ns"], 0)
             safe = None
             if len(decoded.rounds):
                 # As perf does: a round ends, and all before the end of the last one is there.
@@ -144,8 +144,7 @@ class PerfData(Recording):
                     f"{samples.unknown} samples are of no event that the head describes",
                 )
             )
-        if sorter.late:
-            self.damage.append(Damage(0, f"{sorter.late} events came too late to be put in order"))
+        self.damage += sorter.damage()
 
     def close(self) -> None:
         self._file.close()
