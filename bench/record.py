@@ -55,12 +55,10 @@ def record_cost(
 ) -> RecordCost:
     """Record `repeats` windows, each into a file of its own, and replay each."""
     windows = []
-    with Host() as host, Testbed(host) as bed, ExitStack() as stack:
-        for cpu in cpus.online()[-2:]:
-            stack.enter_context(bed.udp(None, cpu=cpu))
+    with Host() as host, Testbed(host) as bed:
         for number in range(repeats):
             progress(f"record: {number + 1}/{repeats}")
-            windows.append(_window())
+            windows.append(_window(bed))
     rates, lost, billed, own, fullest, replays = zip(*windows, strict=True)
     shares = [share * 1e6 / rate for share, rate in zip(own, rates, strict=True)]
     return RecordCost(
@@ -74,11 +72,14 @@ def record_cost(
     )
 
 
-def _window() -> tuple[float, int, float, float, float, float]:
+def _window(bed: Testbed) -> tuple[float, int, float, float, float, float]:
     fullest = 0.0
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "events")
-        with Recorder() as recorder:
+        with ExitStack() as stack:
+            for cpu in cpus.online()[-2:]:
+                stack.enter_context(bed.udp(None, cpu=cpu))
+            recorder = stack.enter_context(Recorder())
             saving = Saving(path, recorder)
             start, billed = time.monotonic(), time.process_time()
 
