@@ -8,7 +8,7 @@ import numpy as np
 
 from nettax.events.model import EVENT, Array, Damage, EventArray
 
-__all__ = ["NEVER", "Sorter", "take"]
+__all__ = ["NEVER", "Sorter", "joined", "take"]
 
 _MOST = 6 << 20  # events that wait, 40 bytes each
 NEVER = 1 << 62  # ns

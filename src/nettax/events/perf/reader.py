@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -130,7 +131,7 @@ class PerfData(Recording):
 
     def _reckoning(self, samples: Samples, sorter: Sorter, end_ns: int) -> Iterator[EventArray]:
         """What is known at the end: losses that no record told, and what was passed over."""
-        untold = samples.counted_lost - samples.told_lost
+        untold = _untold(samples.told_lost, samples.counted_lost)
         if untold:
             lost = np.zeros(len(untold), EVENT)
             for row, (cpu, number) in zip(lost, untold.items(), strict=True):
@@ -148,3 +149,15 @@ class PerfData(Recording):
 
     def close(self) -> None:
         self._file.close()
+
+
+def _untold(told: Counter[int], counted: Counter[int]) -> Counter[int]:
+    """Losses by CPU that the kernel counted and no record in the stream told.
+
+    Before Linux v6.2 perf told all of what was counted as CPU 0's: then it is nobody's.
+    """
+    missing = counted.total() - told.total()
+    untold = counted - told
+    if missing <= 0:
+        return Counter()
+    return untold if untold.total() == missing else Counter({EVERY_CPU: missing})

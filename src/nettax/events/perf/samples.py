@@ -11,7 +11,7 @@ import numpy as np
 
 from nettax.events.formats import Format
 from nettax.events.model import EVENT, EVERY_CPU, NO_PID, Array, Damage, EventArray, Kind, Task
-from nettax.events.order import take
+from nettax.events.order import joined, take
 from nettax.events.perf.attr import TRACEPOINT, Attr, SampleLayout
 from nettax.events.perf.blocks import Block, heads
 from nettax.events.perf.header import Header
@@ -65,13 +65,14 @@ class Samples:
         is_sample = kinds == _SAMPLE
         samples, places = self._samples(block, words, is_sample, sizes)
         others = np.flatnonzero(_IS_OTHER[np.minimum(kinds, _LAST)])
-        rounds = np.searchsorted(places, np.flatnonzero(kinds == _ROUND))
         if len(others):
-            lost = self._others(block, kinds, sizes, others)
+            lost, where = self._others(block, kinds, sizes, others)
             if len(lost):
-                samples = np.concatenate([samples, lost])
-                rounds = rounds.copy()
-        return Decoded(samples, rounds)
+                _set_back(lost, where, samples, places)
+                places = np.append(places, where)
+                order = np.argsort(places, kind="stable")
+                samples, places = take(joined([samples, lost]), order), places[order]
+        return Decoded(samples, np.searchsorted(places, np.flatnonzero(kinds == _ROUND)))
 
     def _learn(self) -> None:
         """Note whose each id is."""
@@ -227,9 +228,11 @@ class Samples:
         raw = Raw(words, raw.starts[whole], raw.sizes[whole], form)
         self._decoder.rename(raw, times[whole])
 
-    def _others(self, block: Block, kinds: Array, sizes: Array, chosen: Array) -> EventArray:
-        """Names into the tables; losses as events."""
-        lost = []
+    def _others(
+        self, block: Block, kinds: Array, sizes: Array, chosen: Array
+    ) -> tuple[EventArray, Array]:
+        """Names into the tables; losses as events, with which record each one was."""
+        lost, where = [], []
         for i in chosen.tolist():
             start, size = int(block.starts[i]), int(sizes[i])
             record = block.data[start : start + size].tobytes()
@@ -240,11 +243,12 @@ class Samples:
                 continue
             if event:
                 lost.append(event)
+                where.append(i)
         out = np.zeros(len(lost), EVENT)
         for row, (time, cpu, number) in zip(out, lost, strict=True):
             row["kind"], row["time_ns"], row["cpu"] = Kind.LOST, time, cpu
             row["value"], row["pid"] = number, NO_PID
-        return out
+        return out, np.array(where, np.int64)
 
     def _other(self, kind: int, record: bytes) -> tuple[int, int, int] | None:
         order, tasks = self._header.order, self._decoder.tables.tasks
@@ -279,6 +283,21 @@ class Samples:
                 (found[name],) = struct.unpack_from(order + code, record, len(record) - back)
         found["cpu"] = min(found["cpu"], EVERY_CPU)
         return found
+
+
+def _set_back(lost: EventArray, where: Array, samples: EventArray, places: Array) -> None:
+    """Let no loss be later than the sample before which it stands in its CPU's buffer.
+
+    The kernel takes the sample's time first, and that of the loss as it writes both.
+    """
+    if not len(samples):
+        return
+    after = np.searchsorted(places, where)
+    there = after < len(samples)
+    after = np.minimum(after, len(samples) - 1)
+    there &= samples["cpu"][after] == lost["cpu"]
+    times = np.minimum(lost["time_ns"], samples["time_ns"][after])
+    lost["time_ns"] = np.where(there, times, lost["time_ns"])
 
 
 def _raw_at(words: Words, starts: Array, layout: SampleLayout) -> Array:
