@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from bench import compare_tools, own_cost, reading, record, startup
+from bench import compare_tools, own_cost, reading, record, replay, startup
 from nettax.experiment.environment import environment
 from nettax.host import recover
 
@@ -21,6 +21,7 @@ PARTS: dict[str, Part] = {
     "startup": (startup.start_up, startup.text),
     "reading": (reading.reading_cost, reading.text),
     "record": (record.record_cost, record.text),
+    "replay": (replay.replay_cost, replay.text),
     "own-cost": (own_cost.own_cost, own_cost.text),
     "compare": (compare_tools.compare_tools, compare_tools.text),
 }

@@ -108,7 +108,7 @@ def joined(parts: list[EventArray]) -> EventArray:
 
 def _rows(events: EventArray) -> Array:
     """As rows of words, which numpy copies faster than structures."""
-    return np.ascontiguousarray(events).view(np.uint64).reshape(len(events), -1)
+    return np.ascontiguousarray(events).view(np.uint64).reshape(-1, EVENT.itemsize // 8)
 
 
 def take(events: EventArray, places: Array) -> EventArray:
