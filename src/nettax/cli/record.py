@@ -27,7 +27,7 @@ Examples:
 """
 
 
-class Amount(click.ParamType):
+class Amount(click.ParamType[float]):
     """A number with a unit: ms, s, min of time; B, K, M, G (powers of 1024) of memory."""
 
     UNITS: ClassVar = {

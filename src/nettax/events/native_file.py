@@ -103,7 +103,7 @@ def checksum(payload: Any) -> int:
     words = np.frombuffer(payload, "<u8")
     whole = len(words) // 512 * 512
     sums = np.add.reduce(words[:whole].reshape(-1, 512), axis=1)
-    return zlib.crc32(np.append(sums, np.add.reduce(words[whole:])))
+    return zlib.crc32(np.append(sums, np.add.reduce(words[whole:])).tobytes())
 
 
 class Writer:
@@ -208,6 +208,9 @@ class NativeRecording(Recording):
             self.damage = []
             self._chunks = list(self._scan(start))
             self._read_tables()
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            self.close()
+            raise NettaxError(f"{path}: what it says of itself makes no sense: {error}") from error
         except BaseException:
             self.close()
             raise

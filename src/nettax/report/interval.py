@@ -46,7 +46,7 @@ def document(interval: Interval, tasks: Sequence[TaskShare]) -> dict[str, Any]:
     }
 
 
-def tasks_csv(interval: Interval, tasks: Sequence[TaskShare], header: bool = True) -> str:
+def tasks_csv(interval: Accounts, tasks: Sequence[TaskShare], header: bool = True) -> str:
     """One line per task, nested fields as `outer.inner`, with a header; nothing without tasks.
 
     Each line begins with the interval, so that those of several make one table.
@@ -100,6 +100,8 @@ def _heading(interval: Interval) -> str:
 class Accounts(Protocol):
     """What the tables need of an interval, live or replayed."""
 
+    @property
+    def start_ns(self) -> int: ...
     @property
     def wall_ns(self) -> int: ...
     @property

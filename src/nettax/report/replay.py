@@ -9,10 +9,11 @@ from typing import Any
 from nettax.events.model import Recording
 from nettax.experiment.replay import Replayed
 from nettax.ledger import CpuShare, TaskShare
+from nettax.report import interval
 from nettax.report.interval import cpus_table, histogram_text, tasks_table
 from nettax.report.table import count, signed_percent
 
-__all__ = ["document", "text"]
+__all__ = ["document", "tasks_csv", "text"]
 
 SCHEMA = "nettax.replay/1"
 
@@ -49,6 +50,11 @@ def document(
         "histograms": {name: list(slots) for name, slots in replayed.histograms.items()},
         "events": asdict(replayed.events),
     }
+
+
+def tasks_csv(replayed: Replayed, tasks: Sequence[TaskShare]) -> str:
+    """One line per task, as `nettax stat --csv` prints them; empty where not known."""
+    return interval.tasks_csv(replayed, _marked(replayed, tasks)[1])
 
 
 def text(

@@ -8,14 +8,15 @@
 static __always_inline int hard_entry(__u8 kind, __s32 id, __s32 name)
 {
 	struct cpu *c = armed_cpu();
-	struct event e;
+	struct event *e;
 
 	if (!c)
 		return 0;
-	e = new_event(kind);
-	e.id = id;
-	e.a = name;
-	emit_here(c, &e);
+	e = open_event(c, kind, id);
+	if (!e)
+		return 0;
+	e->a = name;
+	submit(e);
 	return 0;
 }
 
@@ -96,18 +97,19 @@ int BPF_PROG(softirq_entry, unsigned int vector)
 {
 	struct cpu *c = armed_cpu();
 	__u32 bit = 1 << (vector & 31);
-	struct event e;
+	struct event *e;
 
 	if (!c)
 		return 0;
-	e = new_event(SOFTIRQ_ENTRY);
-	e.id = vector;
 	c->by_irq_exit = c->pending & bit;
-	if (c->percpu_base)
-		e.flags = c->by_irq_exit ? IRQ_EXIT : BH_ENABLE;
 	c->pending &= ~bit;
 	c->serving = true;
-	emit_here(c, &e);
+	e = open_event(c, SOFTIRQ_ENTRY, vector);
+	if (!e)
+		return 0;
+	if (c->percpu_base)
+		e->flags = c->by_irq_exit ? IRQ_EXIT : BH_ENABLE;
+	submit(e);
 	return 0;
 }
 

@@ -60,6 +60,8 @@ static __always_inline struct cpu *armed_cpu(void)
 	return c && c->armed ? c : NULL;
 }
 
+/* What a program costs, much of it where it meets cold memory, should lie outside the span that its
+ * event bounds: an entry's clock is read last (open_event, submit), an exit's first (new_event). */
 static __always_inline struct event new_event(__u8 kind)
 {
 	struct event e = {
@@ -109,6 +111,40 @@ static __always_inline void emit(struct cpu *c, __u32 cpu, struct event *e)
 static __always_inline void emit_here(struct cpu *c, struct event *e)
 {
 	emit(c, bpf_get_smp_processor_id(), e);
+}
+
+/* Room for an event in this CPU's ring, filled but for its time; NULL: it is lost. */
+static __always_inline struct event *open_event(struct cpu *c, __u8 kind, __s32 id)
+{
+	__u32 cpu = bpf_get_smp_processor_id();
+	void *ring = bpf_map_lookup_elem(&rings, &cpu);
+	struct event *e;
+
+	if (!ring)
+		return NULL;
+	if (c->lost.untold)
+		tell_lost(&c->lost, cpu);
+	e = bpf_ringbuf_reserve(ring, sizeof(*e), 0);
+	if (!e) {
+		lose(&c->lost, bpf_ktime_get_ns());
+		return NULL;
+	}
+	e->pid = (__u32)bpf_get_current_pid_tgid();
+	e->cpu = cpu;
+	e->kind = kind;
+	e->flags = 0;
+	e->id = id;
+	e->a = 0;
+	e->b = 0;
+	e->c = 0;
+	e->value = 0;
+	return e;
+}
+
+static __always_inline void submit(struct event *e)
+{
+	e->time_ns = bpf_ktime_get_ns();
+	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
 }
 
 static __always_inline bool send(struct note *note)

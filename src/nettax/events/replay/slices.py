@@ -173,7 +173,7 @@ class Cpu:
             return rows, stolen
         self.levels.unmatched += len(odd)
         self.inferred_ns += int(rows.oncpu_ns[odd].sum())
-        turn = np.array([self._turn_of(rows, int(i), events, ends) for i in odd])
+        turn = self._turns(rows, odd, events, ends)
         first = Rows(
             pid=rows.pid[odd],
             start=rows.start[odd],
@@ -190,14 +190,23 @@ class Cpu:
         rows.start[odd] = turn
         return join([rows, first]), stolen
 
-    def _turn_of(self, rows: Rows, i: int, events: Columns, ends: Array) -> int:
-        """When the first task of a slice made way for the second."""
-        start, end = int(rows.start[i]), int(rows.end[i])
-        if rows.billed_ns[i] >= 0:
-            return max(start, end - int(rows.billed_ns[i]))
-        low = int(ends[i - 1]) + 1 if i else 0
-        turn = self._turn(events, low, int(ends[i]), int(rows.pid[i]), -1 if i else self.turn)
-        return min(max(turn, start), end) if turn >= 0 else end
+    def _turns(self, rows: Rows, odd: Array, events: Columns, ends: Array) -> Array:
+        """When, in these slices, the first task made way for the second.
+
+        By the bill of the second, or else at the first event after the last one of the first.
+        """
+        low = np.append(0, ends + 1)[odd]
+        high = ends[odd]
+        slices = np.searchsorted(ends, np.arange(int(high[-1])))
+        own = events.pid[: len(slices)] == rows.pid[slices]
+        latest = np.maximum.accumulate(np.append(-1, np.where(own, np.arange(len(own)), -1)))[high]
+        after = np.maximum(latest + 1, low)
+        turn = np.where(after < high, events.time[after], rows.end[odd])
+        if odd[0] == 0 and latest[0] < 0 and self.turn >= 0:
+            turn[0] = self.turn
+        billed = rows.billed_ns[odd]
+        turn = np.where(billed >= 0, rows.end[odd] - billed, turn)
+        return np.clip(turn, rows.start[odd], rows.end[odd])
 
     def _turn(self, events: Columns, low: int, high: int, pid: int, before: int) -> int:
         """The time of the first of these events after the last one of `pid`; -1: none is.
