@@ -11,6 +11,7 @@ __all__ = ["Names", "TaskNames"]
 
 _FEW = 16
 _SLOTS = 1 << 14
+_MOST_PIDS = 1 << 22  # PID_MAX_LIMIT: include/linux/threads.h
 _MIX = np.array(
     [0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0x27D4EB2F165667C5], np.uint64
 )
@@ -56,6 +57,16 @@ class TaskNames:
     def __init__(self, tasks: Tasks) -> None:
         self._tasks = tasks
         self._seen = np.zeros(_SLOTS, np.uint64)
+        self._named = np.zeros(_MOST_PIDS, bool)
+
+    def unnamed(self, pids: Array) -> Array:
+        """Places of those that have no name yet."""
+        pids = np.minimum(pids.view(np.uint32), _MOST_PIDS - 1)
+        new = np.flatnonzero(~self._named[pids])
+        if len(new):
+            self._named[[0, *(t.pid for t in self._tasks if 0 <= t.pid < _MOST_PIDS)]] = True
+            new = new[~self._named[pids[new]]]
+        return new
 
     def note(self, pids: Array, keys: Array | None, times: Array) -> None:
         """Note who these pids were. `keys`: rows of `Words.text_keys`, of four words."""

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from nettax.errors import NettaxError
+from nettax.events.memory import keep_freed_memory
 from nettax.events.model import Recording
 
 __all__ = ["open_recording"]
@@ -19,6 +20,7 @@ def open_recording(path: str | os.PathLike[str]) -> Recording:
     :raises NettaxError: it is none of these, or nothing of it can be read
     :raises OSError: as open(2) gives it
     """
+    keep_freed_memory()
     path = Path(path)
     if path.is_dir():
         raise NettaxError(f"{path} is a directory: name the file in it that holds the events")

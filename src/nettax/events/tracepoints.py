@@ -73,6 +73,25 @@ class Raw:
             return self.words.text_keys(self.starts + field.offset, size, words)
         return self._dynamic(field, words)
 
+    def same_text(self, name: str) -> bool:
+        """Whether a dynamic string is, byte for byte, the same in all these records.
+
+        That is the common case, and cheaper to find out than to read them all.
+        """
+        field = self.layout.fields.get(name)
+        if field is None or not field.dynamic or not len(self.starts):
+            return False
+        where = self._records.u32(field.offset)
+        if (where != where[0]).any() or field.relative or where[0] >> 16 > 4 * _MAX_NAME_WORDS:
+            return False
+        words = -(-int(where[0] >> 16) // 4)
+        columns = (self._records.u32(int(where[0] & 0xFFFF) + 4 * i) for i in range(words))
+        return all((column == column[0]).all() for column in columns)
+
+    def first(self) -> Raw:
+        """The first of them alone."""
+        return Raw(self.words, self.starts[:1], self.sizes[:1], self.layout)
+
     def _dynamic(self, field: Field, words: int) -> Array:
         where = self._records.u32(field.offset)
         offset, length = (where & 0xFFFF).astype(np.int64), (where >> 16).astype(np.int64)
@@ -89,10 +108,15 @@ Into = Any  # a view of an EVENT array's fields: a dict of columns
 class Decoder:
     """Turns raw records into columns, and notes names in the tables as it meets them."""
 
-    def __init__(self, tables: Tables) -> None:
+    def __init__(self, tables: Tables, *, names_told: bool = False) -> None:
+        """`names_told`: the recording tells, beside its events, what tasks call themselves.
+
+        Then names in events are looked at only for tasks that have none.
+        """
         self.tables = tables
         self._devices = Names(tables.devices)
         self._tasks = TaskNames(tables.tasks)
+        self._names_told = names_told
 
     def decode(self, raw: Raw, times: Array, pids: Array) -> dict[str, Array | int]:
         """Columns of `EVENT` other than time and CPU.
@@ -134,13 +158,20 @@ class Decoder:
     def _poll(self, raw: Raw, times: Array, pids: Array, to: Into) -> None:
         to["a"], to["b"] = raw.number("work"), raw.number("budget")
         to["value"] = raw.number("napi")
-        keys = raw.text_keys("dev_name")
-        to["id"] = 0 if keys is None else self._devices.numbers(keys)
+        to["id"] = self._device(raw, "dev_name")
+
+    def _device(self, raw: Raw, name: str) -> Array | int:
+        if raw.same_text(name):
+            raw = raw.first()
+        keys = raw.text_keys(name)
+        if keys is None:
+            return 0
+        numbers = self._devices.numbers(keys)
+        return int(numbers[0]) if len(numbers) == 1 else numbers
 
     def _packet(self, raw: Raw, times: Array, pids: Array, to: Into) -> None:
         to["a"] = raw.number("len")
-        keys = raw.text_keys("name")
-        to["id"] = 0 if keys is None else self._devices.numbers(keys)
+        to["id"] = self._device(raw, "name")
 
     def _switch(self, raw: Raw, times: Array, pids: Array, to: Into) -> None:
         to["pid"], to["id"] = raw.number("prev_pid"), raw.number("next_pid")
@@ -150,14 +181,24 @@ class Decoder:
         to["b"], to["c"] = raw.number("prev_prio"), raw.number("next_prio")
         dead = (state & np.uint64(_DEAD)) != 0
         to["flags"] = preempted * np.uint8(Flag.PREEMPTED) + dead * np.uint8(Flag.DEAD)
-        self._tasks.note(to["pid"], raw.text_keys("prev_comm", _TASK_COMM_WORDS), times)
-        self._tasks.note(to["id"], raw.text_keys("next_comm", _TASK_COMM_WORDS), times)
+        self._note(raw, to["pid"], "prev_comm", times)
+        self._note(raw, to["id"], "next_comm", times)
+
+    def _note(self, raw: Raw, pids: Array, name: str, times: Array) -> None:
+        """Note who these pids are, by a field that names them."""
+        if self._names_told:
+            new = self._tasks.unnamed(pids)
+            if not len(new):
+                return
+            raw = Raw(raw.words, raw.starts[new], raw.sizes[new], raw.layout)
+            pids, times = pids[new], times[new]
+        self._tasks.note(pids, raw.text_keys(name, _TASK_COMM_WORDS), times)
 
     def _wakeup(self, raw: Raw, times: Array, pids: Array, to: Into) -> None:
         to["id"], to["a"] = raw.number("pid"), raw.number("target_cpu")
         to["b"] = raw.number("prio")
         to["c"] = int(raw.layout.name == "sched_wakeup_new")
-        self._tasks.note(to["id"], raw.text_keys("comm", _TASK_COMM_WORDS), times)
+        self._note(raw, to["id"], "comm", times)
 
     def _migrate(self, raw: Raw, times: Array, pids: Array, to: Into) -> None:
         to["id"] = raw.number("pid")
@@ -165,7 +206,7 @@ class Decoder:
 
     def _fork(self, raw: Raw, times: Array, pids: Array, to: Into) -> None:
         to["id"] = raw.number("child_pid")
-        self._tasks.note(to["id"], raw.text_keys("child_comm", _TASK_COMM_WORDS), times)
+        self._note(raw, to["id"], "child_comm", times)
 
     def _exit(self, raw: Raw, times: Array, pids: Array, to: Into) -> None:
         to["id"] = raw.number("pid")

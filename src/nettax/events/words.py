@@ -70,7 +70,7 @@ class Words:
         return first | (second.astype(np.uint64) << np.uint64(32))
 
     def number(self, offsets: Array, size: int, signed: bool) -> Array:
-        """An integer of 1, 2, 4 or 8 bytes at each byte offset, as int64 (8 bytes: uint64)."""
+        """An integer of 1, 2, 4 or 8 bytes at each byte offset, of a type that holds it."""
         if size == 8:
             return self.u64(offsets)
         return self._part(self.u32(offsets), size, signed)
@@ -78,7 +78,7 @@ class Words:
     def _part(self, word: Array, size: int, signed: bool) -> Array:
         """The number of so many bytes that a word begins with."""
         if size == 4:
-            return (word.view(np.int32) if signed else word).astype(np.int64)
+            return word.view(np.int32) if signed else word
         if self.big:
             word = word >> np.uint32(32 - 8 * size)
         value = (word & np.uint32((1 << 8 * size) - 1)).astype(np.int64)
@@ -155,7 +155,7 @@ class Records:
         return first | (second.astype(np.uint64) << np.uint64(32))
 
     def number(self, offset: int, size: int, signed: bool) -> Array:
-        """An integer of 1, 2, 4 or 8 bytes, as int64 (8 bytes: uint64)."""
+        """An integer of 1, 2, 4 or 8 bytes, of a type that holds it."""
         if size == 8:
             return self.u64(offset)
         return self._words._part(self.u32(offset), size, signed)

@@ -109,7 +109,7 @@ class PerfData(Recording):
         if header.piped:
             header = self._header = self._read_header()
         self.damage = list(header.damage)
-        samples = Samples(header, Decoder(self.tables), self.damage)
+        samples = Samples(header, Decoder(self.tables, names_told=True), self.damage)
         sorter = Sorter()
         flush = newest = 0
         for block in Blocks(self._file.fileno(), self._size, header, self.damage):

@@ -207,10 +207,7 @@ class Samples:
         for name, column in self._decoder.decode(
             raw, out["time_ns"][mine], out["pid"][mine]
         ).items():
-            if isinstance(column, int):
-                out[name][mine] = column
-            else:
-                out[name][mine] = column.astype(out.dtype[name])
+            out[name][mine] = column
         return mine
 
     def _rename(

@@ -92,7 +92,9 @@ class Waits:
 def waits(chunk: EventArray, waiting: Waiting, clocks: Clocks) -> tuple[Waits, Waiting]:
     """The pieces that ended in a chunk, and who waits after it."""
     pid, place, time, what, cpu = _steps(chunk, waiting)
-    order = np.argsort(pid, kind="stable")
+    # Sorting numbers of 16 bits is ten times as fast.
+    small = len(pid) and int(pid.max()) < 1 << 16
+    order = np.argsort(pid.astype(np.uint16) if small else pid, kind="stable")
     pid, place, time, what, cpu = (c[order] for c in (pid, place, time, what, cpu))
     if not len(pid):
         return Waits(_none(), _none(), _none(), waiting.clocks), waiting
@@ -145,30 +147,32 @@ def _steps(chunk: EventArray, waiting: Waiting) -> tuple[Array, Array, Array, Ar
     place = np.flatnonzero(
         (kinds == Kind.SWITCH) | (kinds == Kind.WAKEUP) | (kinds == Kind.MIGRATE)
     )
-    some = chunk[place]
-    switch, wakeup = some["kind"] == Kind.SWITCH, some["kind"] == Kind.WAKEUP
-    runnable = ((some["flags"] & Flag.PREEMPTED) != 0) | (some["a"] == 0)
-    stays = runnable & ((some["flags"] & Flag.DEAD) == 0)
+    kind, flags, pid, ident = (chunk[name][place] for name in ("kind", "flags", "pid", "id"))
+    a, b, here = (chunk[name][place] for name in ("a", "b", "cpu"))
+    time = chunk["time_ns"][place].astype(np.int64)
+    switch, wakeup = kind == Kind.SWITCH, kind == Kind.WAKEUP
+    stays = (((flags & Flag.PREEMPTED) != 0) | (a == 0)) & ((flags & Flag.DEAD) == 0)
     what = np.where(switch, np.where(stays, _STAYS, _LEAVES), np.where(wakeup, _WAKES, _MOVES))
-    cpu = np.where(switch, some["cpu"], np.where(wakeup, some["a"], some["b"]))
-    who = np.where(switch, some["pid"], some["id"])
-    comes = some[switch]
+    # Where each step stands: a switch makes two, the others one.
     n = len(waiting.pid)
-    order = np.argsort(np.append(2 * place, 2 * place[switch] + 1), kind="stable")
+    one = n + np.arange(len(place)) + np.append(0, np.cumsum(switch)[:-1])[: len(place)]
+    two = one[switch] + 1
 
-    def merged(carried: Array, one: Array, two: Array) -> Array:
-        return np.append(carried, np.append(one, two)[order].astype(np.int64))
+    def merged(carried: Array | int, first: Array, second: Array | int) -> Array:
+        out = np.empty(n + len(one) + len(two), np.int64)
+        out[:n], out[one], out[two] = carried, first, second
+        return out
 
-    pid = merged(waiting.pid, who, comes["id"])
+    pids = merged(waiting.pid, np.where(switch, pid, ident), ident[switch])
     columns = (
-        merged(np.full(n, -1), place, place[switch]),
-        merged(waiting.since, some["time_ns"], comes["time_ns"]),
-        merged(np.full(n, _WAKES), what, np.full(len(comes), _COMES)),
-        merged(waiting.cpu, cpu, comes["cpu"]),
+        merged(-1, place, place[switch]),
+        merged(waiting.since, time, time[switch]),
+        merged(_WAKES, what, _COMES),
+        merged(waiting.cpu, np.where(switch, here, np.where(wakeup, a, b)), here[switch]),
     )
-    real = pid > 0
+    real = np.flatnonzero(pids > 0)
     places, times, whats, cpus = (column[real] for column in columns)
-    return pid[real], places, times, whats, cpus
+    return pids[real], places, times, whats, cpus
 
 
 def _state(what: Array, first: Array) -> Array:
