@@ -69,7 +69,7 @@ def read_trace_file(file: int, size: int) -> TraceFile:
 
     :raises NettaxError: it is no such file, or what is needed of it is corrupt
     """
-    cursor = Cursor(os.pread(file, min(size, 256), 0))
+    cursor = Cursor(_read_at(file, min(size, 256), 0))
     if cursor.take(len(MAGIC)) != MAGIC:
         raise NettaxError("not a trace.dat file")
     version = cursor.text(16)
@@ -81,7 +81,7 @@ def read_trace_file(file: int, size: int) -> TraceFile:
         raise NettaxError(f"byte {cursor.at - 4}: pages of {data.page_size} bytes")
     found = TraceFile(int(version), data)
     if version == "6":
-        cursor.data = os.pread(file, min(size, _MOST_HEAD), 0)
+        cursor.data = _read_at(file, min(size, _MOST_HEAD), 0)
         _read_v6(cursor, found)
     else:
         found.compression = cursor.text(32)
@@ -90,6 +90,11 @@ def read_trace_file(file: int, size: int) -> TraceFile:
     if not found.data.formats:
         raise NettaxError("it does not say how its events are laid out")
     return found
+
+
+def _read_at(file: int, size: int, offset: int) -> bytes:
+    """As pread(2); nothing at offsets that only a corrupt file can name."""
+    return os.pread(file, size, offset) if offset < 1 << 62 else b""
 
 
 def _read_v6(cursor: Cursor, found: TraceFile) -> None:
@@ -174,7 +179,7 @@ class _Sections:
 
     def _section(self, offset: int, number: int) -> bytes:
         order = self._found.data.order
-        head = os.pread(self._file, 16, offset)
+        head = _read_at(self._file, 16, offset)
         if len(head) < 16:
             raise NettaxError(f"byte {offset}: cut short before a section")
         kind, flags, _, size = struct.unpack(order + "HHIQ", head)
@@ -182,7 +187,7 @@ class _Sections:
             raise NettaxError(f"byte {offset}: section {number} expected, {kind} found")
         if offset + 16 + size > self._size or size > _MOST_HEAD:
             raise NettaxError(f"byte {offset}: section {number} goes beyond the end of the file")
-        data = os.pread(self._file, size, offset + 16)
+        data = _read_at(self._file, size, offset + 16)
         if not flags & _COMPRESSED:
             return data
         if len(data) < 8:
@@ -256,22 +261,22 @@ def pages(
     if found.compression == "none" or found.version == 6:
         for at in range(cpu.offset, end - page + 1, max(most // page, 1) * page):
             length = min(max(most // page, 1) * page, (end - at) // page * page)
-            yield os.pread(file, length, at), at
+            yield _read_at(file, length, at), at
         return
     at = cpu.offset + 4
     if at > size:
         return
     end = min(at + cpu.size, size)  # the size is that of the chunks, without their number
-    (count,) = struct.unpack(found.data.order + "I", os.pread(file, 4, cpu.offset))
+    (count,) = struct.unpack(found.data.order + "I", _read_at(file, 4, cpu.offset))
     for _ in range(count):
-        head = os.pread(file, 8, at)
+        head = _read_at(file, 8, at)
         if len(head) < 8 or at + 8 > end:
             return
         packed, whole = struct.unpack(found.data.order + "II", head)
         if at + 8 + packed > end:
             return
         try:
-            yield unpack(found.compression, os.pread(file, packed, at + 8), whole, at), at
+            yield unpack(found.compression, _read_at(file, packed, at + 8), whole, at), at
         except NettaxError as error:
             damage.append(Damage(at, str(error)))
         at += 8 + packed
