@@ -162,7 +162,7 @@ class Recorder:
                 max_entries={
                     "cpus": possible,
                     "rings": possible,
-                    "frames": possible if self._packets else 1,
+                    "frames": possible + 1 if self._packets else 1,
                 },
             )
         programs = self._object.programs.values()
@@ -176,16 +176,13 @@ class Recorder:
         return vmlinux.tracepoint_arguments(tracepoint) is not None
 
     def try_filter(self, frame: bytes, length: int | None = None) -> bool:
-        """What the filter, in the kernel, says of an Ethernet frame, given its first bytes.
-
-        For tests: it uses the room of CPU 0, so packets must not come there meanwhile.
-        """
+        """For tests: what the filter, in the kernel, says of an Ethernet frame of some length."""
         captured = frame[: pcap.SNAP]
-        self._object.map("frames").put(
-            bytes(4), captured.ljust(self._object.btf.size("frame"), b"\0")
-        )
+        frames = self._object.map("frames")
+        slot = frames.max_entries - 1
+        frames.put(struct.pack("=I", slot), captured.ljust(frames.value_size, b"\0"))
         wire = len(frame) if length is None else length
-        return bool(self._object.programs["try_filter"].run(len(captured), wire))
+        return bool(self._object.programs["try_filter"].run(len(captured), wire, slot))
 
     def _rings_begin(self) -> None:
         rings = self._object.map("rings")

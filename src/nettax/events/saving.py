@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -43,13 +44,21 @@ def keep_up(recorder: Recorder, sink: Sink, ended: Callable[[float], bool]) -> N
         filled = recorder.filled
         if over:
             recorder.mark(Kind.END)
-        for batch in recorder.batches():
-            sink.take(batch)
-        sink.round()
+        _drain(recorder, sink)
         if filled > CROWDED:
             pause = max(pause / 2, SHORTEST_PAUSE_S)
         elif filled < ROOMY:
             pause = min(pause * 1.5, LONGEST_PAUSE_S)
+    # An event that was being written kept those after it back; it is done in no time.
+    deadline = time.monotonic() + LONGEST_PAUSE_S
+    while recorder.filled and time.monotonic() < deadline:
+        _drain(recorder, sink)
+
+
+def _drain(recorder: Recorder, sink: Sink) -> None:
+    for batch in recorder.batches():
+        sink.take(batch)
+    sink.round()
 
 
 class CgroupNames:

@@ -304,10 +304,10 @@ def patched(image: bytes, code: bytes) -> bytes:
     if start < 0 or image.find(_NOP * SLOT, start + 8) >= 0:
         raise ValueError("the object has not one slot for a filter")
     head = [_op(ALU32 | MOV, R0), _op(JMP32 | JNE, R0, offset=len(code) // 8)]
-    rest = SLOT - len(head) - len(code) // 8 - 1
+    rest = SLOT - len(head) - len(code) // 8
     if rest < 0:
         raise UsageError(
             f"--filter: {len(code) // 8} instructions are more than the {SLOT} allowed"
         )
-    tail = _op(ALU32 | MOV, R0) * rest + _op(EXIT)
+    tail = _op(ALU32 | MOV, R0) * rest  # an exit follows the slot
     return image[:start] + b"".join(head) + code + tail + image[start + 8 * SLOT :]

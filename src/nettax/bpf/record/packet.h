@@ -108,13 +108,14 @@ int BPF_PROG(netif_receive_skb, struct sk_buff *skb)
 	return 0;
 }
 
-/* For tests: what the filter says of the frame of CPU 0, given how much of it there is. */
+/* For tests: what the filter says of a frame that the user side put there, given how much of it
+ * there is. */
 SEC("raw_tp/try_filter")
 int try_filter(struct bpf_raw_tracepoint_args *ctx)
 {
 	__u64 captured = ctx->args[0], length = ctx->args[1];
-	__u32 first = 0;
-	struct frame *frame = bpf_map_lookup_elem(&frames, &first);
+	__u32 slot = ctx->args[2];
+	struct frame *frame = bpf_map_lookup_elem(&frames, &slot);
 
 	if (!frame || !has_filter || captured > FILTER_BYTES)
 		return -1;
