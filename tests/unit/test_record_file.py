@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -73,7 +74,7 @@ def test_what_was_written_is_read_in_order(tmp_path: Path) -> None:
         assert recording.tables.devices == {3: "eth0@8"}
         assert recording.tables.irqs == {9: "nic"}
         assert recording.squeezed == {0: 2}  # its counter has 32 bits
-        assert recording.kinds == {Kind.SWITCH}
+        assert recording.kinds == frozenset({Kind.SWITCH})
         assert recording.ended
         assert not recording.damage
 
@@ -146,7 +147,7 @@ def test_kernel_and_user_side_agree_on_records() -> None:
         layout = btf.layout(name)
         assert dtype.names == layout.names
         assert dtype.itemsize == layout.size
-        fields = dtype.fields or {}
+        fields: Any = dtype.fields
         assert [fields[field][1] for field in layout.names] == [
             btf.offset(name, field) for field in layout.names
         ]

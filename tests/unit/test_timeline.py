@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +71,7 @@ def test_aherns_bursts(ahern: Recording) -> None:
 class Made(Recording):
     """Events made up, cut into chunks of some length."""
 
-    def __init__(self, events: list[tuple[int, ...]], length: int = 1000) -> None:
+    def __init__(self, events: Sequence[tuple[int, ...]], length: int = 1000) -> None:
         self.tables = Tables()
         self.tables.tasks.add(Task(7, 0, "ksoftirqd/0"))
         self.machine, self.damage, self.path = Machine(), [], Path("made")
