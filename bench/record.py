@@ -1,8 +1,7 @@
 """What a recording takes: events a second with none lost, and the recorder's own CPU time.
 
-The load is real: unpaced senders, one on each of the last CPUs, of packets that come in bursts and
-are handled in the senders' own system calls; each packet is an event, beside the softirqs and polls
-that handle them. The recorder shares these CPUs with the load, so the scheduler gives it only its
+The load is real: unpaced senders, one on each of the last CPUs, whose packets are handled in their
+own system calls, each with a raise, the entry and the exit of a softirq, a poll and a packet. The recorder shares these CPUs with the load, so the scheduler gives it only its
 part: what it can keep up with here, it can where it has a CPU for itself.
 """
 
@@ -30,7 +29,6 @@ __all__ = ["RecordCost", "record_cost", "text"]
 
 RUNS = 6
 WINDOW_S = 3.0
-BURST = 16  # packets
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +77,7 @@ def _window(bed: Testbed) -> tuple[float, int, float, float, float, float]:
         path = Path(directory, "events")
         with ExitStack() as stack:
             for cpu in cpus.online()[-2:]:
-                stack.enter_context(bed.udp(None, cpu=cpu, burst=BURST, batch=1))
+                stack.enter_context(bed.udp(None, cpu=cpu))
             recorder = stack.enter_context(Recorder(packets=True))
             saving = Saving(path, recorder)
             start, billed = time.monotonic(), time.process_time()
