@@ -15,7 +15,10 @@ __all__ = ["Fields", "Printed"]
 Fields = tuple[int, int, int, int, int, int, int]
 """Flags, id, a, b, c, value, and the pid (-1: as the line begins)."""
 
-_INT = re.compile(r"(\w+)=(-?(?:0x[0-9a-f]+|\d+))")
+_NUMBERS = {
+    name: re.compile(rf"\b{name}=(-?(?:0x[0-9a-f]+|\d+))")
+    for name in ("irq", "vec", "vector", "pid", "orig_cpu", "dest_cpu")
+}
 _IRQ = re.compile(r"irq=(-?\d+) name=(.*)")
 _POLL = re.compile(
     r"napi poll on napi struct (?:0x)?([0-9a-f]+|\(____ptrval____\)) for device (.*?)"
@@ -51,12 +54,9 @@ class Printed:
         if kind is None:
             return None
         fields = _READ[kind](self, name, text, time_ns)
-        if max(map(abs, fields[:5])) >= _MOST or not 0 <= fields[5] < 1 << 64:
+        if max(fields[:5]) >= _MOST or min(fields[:5]) < -_MOST or not 0 <= fields[5] < 1 << 64:
             raise ValueError(text)
         return kind, fields
-
-    def _numbers(self, text: str) -> dict[str, int]:
-        return {name: int(value, 0) for name, value in _INT.findall(text)}
 
     def _entry(self, name: str, text: str, time_ns: int) -> Fields:
         match = _matched(_IRQ, text)
@@ -68,14 +68,14 @@ class Printed:
         return 0, self._need(text, "irq"), int("ret=handled" in text), 0, 0, 0, -1
 
     def _need(self, text: str, name: str) -> int:
-        numbers = self._numbers(text)
-        if name not in numbers:
+        match = _NUMBERS[name].search(text)
+        if match is None:
             raise ValueError(text)
-        return numbers[name]
+        return int(match[1], 0)
 
     def _cpu_vector(self, name: str, text: str, time_ns: int) -> Fields:
         which = VECTOR_NAMES.index(name.rsplit("_", 1)[0])
-        return 0, self._numbers(text).get("vector", 0), which, 0, 0, 0, -1
+        return 0, self._need(text, "vector") if "vector=" in text else 0, which, 0, 0, 0, -1
 
     def _softirq(self, name: str, text: str, time_ns: int) -> Fields:
         return 0, self._need(text, "vec"), 0, 0, 0, 0, -1
@@ -103,10 +103,8 @@ class Printed:
         return 0, int(pid), int(cpu), int(prio), int(name == "sched_wakeup_new"), 0, -1
 
     def _migrate(self, name: str, text: str, time_ns: int) -> Fields:
-        numbers = self._numbers(text)
-        if not {"pid", "orig_cpu", "dest_cpu"} <= set(numbers):
-            raise ValueError(text)
-        return 0, numbers["pid"], numbers["orig_cpu"], numbers["dest_cpu"], 0, 0, -1
+        pid, here, there = (self._need(text, name) for name in ("pid", "orig_cpu", "dest_cpu"))
+        return 0, pid, here, there, 0, 0, -1
 
     def _fork(self, name: str, text: str, time_ns: int) -> Fields:
         comm, child = _matched(_FORK, text).groups()

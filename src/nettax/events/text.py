@@ -41,7 +41,7 @@ _PERF = re.compile(
 _FTRACE = re.compile(
     r"\s*(?P<comm>\S.{0,63}?|)-(?P<pid>\d{1,10})\s+(?:\(\s*(?P<tid>[\d-]+)\)\s+)?"
     r"\[(?P<cpu>\d{1,5})\]\s+(?:[.\w+]{4,9}\s+)?(?P<time>\d{1,11}\.\d{1,9}):\s+"
-    r"(?P<name>\w+):\s?\s*(?P<text>.*)"
+    r"(?P<name>\w+):\s*(?P<text>.*)(?P<lost>)"
 )
 _DROPPED = re.compile(r"CPU:\s*(\d{1,5}) \[(?:LOST )?(\d{1,18}|) ?EVENTS(?: DROPPED)?\]")
 _OVERWRITTEN = re.compile(r"#\s*entries-in-buffer/entries-written: (\d{1,18})/(\d{1,18})")
@@ -138,6 +138,7 @@ class _Lines:
 
     def __init__(self, pattern: re.Pattern[str], tables: Tables) -> None:
         self._match = pattern.match
+        self._ftrace = pattern is _FTRACE
         self._printed = Printed(tables)
         self._tables = tables
         self._named: dict[int, str] = {}
@@ -151,22 +152,25 @@ class _Lines:
         if match is None:
             self._aside(line, offset)
             return []
-        seconds, _, fraction = match["time"].partition(".")
+        comm, pid_text, tid, cpu_text, when, name, text, lost = match.groups()[:8]
+        seconds, _, fraction = when.partition(".")
         time = int(seconds) * 10**9 + int(fraction.ljust(9, "0"))
-        rows = [_lost(time, cpu, number) for cpu, number in self._dropped]
-        self._dropped.clear()
-        cpu = int(match["cpu"])
-        pid = int(match["pid"] if match.re is _FTRACE else match["tid"] or match["pid"])
-        if match.re is _PERF and match["lost"]:
-            return [*rows, _lost(time, cpu, int(match["lost"]))]
+        rows: list[Row] = []
+        if self._dropped:
+            rows = [_lost(time, cpu, number) for cpu, number in self._dropped]
+            self._dropped.clear()
+        cpu = int(cpu_text)
+        pid = int(pid_text if self._ftrace else tid or pid_text)
+        if lost:
+            return [*rows, _lost(time, cpu, int(lost))]
         try:
-            event = self._printed.fields(match["name"].rpartition(":")[2], match["text"], time)
+            event = self._printed.fields(name.rpartition(":")[2], text, time)
         except ValueError:
             event = None
             self._miss(offset)
         if event is None or cpu > EVERY_CPU or abs(pid) >= 1 << 31:
             return rows
-        self._name(pid, match["comm"], time)
+        self._name(pid, comm, time)
         kind, (flags, id_, a, b, c, value, who) = event
         rows.append((time, pid if who < 0 else who, cpu, kind, flags, id_, a, b, c, value))
         return rows
