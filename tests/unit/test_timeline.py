@@ -16,6 +16,7 @@ from nettax.events.model import EVENT, EventArray, Flag, Kind, Machine, Recordin
 from nettax.events.sniff import open_recording
 from nettax.events.spans import spans
 from nettax.report import bursts as bursts_report
+from nettax.report.fields import TABLES
 from nettax.report.timeline import line, timeline
 
 # David Ahern, "The CPU cost of networking on a host", from his perf script.
@@ -66,6 +67,14 @@ def test_aherns_bursts(ahern: Recording) -> None:
     document = bursts_report.document(found)
     assert document["run_ns"]["p50"] == pytest.approx(28_000, rel=0.03)
     assert "budget used up by 1 of 2 polls" in bursts_report.text(found)
+
+
+def test_what_bursts_prints_has_its_meaning(ahern: Recording) -> None:
+    tables = bursts_report.text(bursts(ahern)).split("\n\n")
+    rows = [row.split("  ")[0] for row in tables[0].splitlines()]
+    assert rows == [field.name for field in TABLES["bursts"].fields]
+    head = [word for word in tables[1].splitlines()[0].split("  ") if word]
+    assert [word.strip() for word in head] == [field.name for field in TABLES["runners"].fields]
 
 
 class Made(Recording):
