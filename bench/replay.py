@@ -32,7 +32,8 @@ SECONDS = 2.0  # of recording at a time
 RECORD = (
     *("perf", "record", "-q", "-a", "-m", "64M"),
     *("-e", "irq:irq_handler_entry,irq:irq_handler_exit,irq:softirq_entry,irq:softirq_exit"),
-    *("-e", "napi:napi_poll", "-e", "sched:sched_switch,sched:sched_wakeup"),
+    *("-e", "irq:softirq_raise,napi:napi_poll,net:netif_receive_skb"),
+    *("-e", "sched:sched_switch,sched:sched_wakeup"),
 )
 MOUNTED = 'mount -t tracefs none /sys/kernel/tracing 2>/dev/null; exec "$@"'
 TABLE = """
