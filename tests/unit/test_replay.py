@@ -197,3 +197,38 @@ def test_an_untraced_switch_divides_the_slice(flag: Flag) -> None:
     sums = {task.pid: task.sums[0] for task in accounts.tasks}
     assert sums == ({1: 70, 2: 30} if flag else {1: 40, 2: 60})
     assert (accounts.unmatched, accounts.inferred_ns) == (1, 100)
+
+
+def test_a_loss_of_every_cpu_is_counted_once() -> None:
+    rows = [
+        (100, 1, 0, Kind.NAPI_POLL, 0, 1, 3, 64, 0, 0),
+        (110, 2, 1, Kind.NAPI_POLL, 0, 1, 3, 64, 0, 0),
+        (120, -1, 0xFFFF, Kind.LOST, 0, 0, 0, 0, 0, 7),
+        (150, 1, 0, Kind.SWITCH, 0, 0, 1, 0, 0, 0),
+        (160, 2, 1, Kind.SWITCH, 0, 0, 1, 0, 0, 0),
+    ]
+    accounts = play(np.array(rows, EVENT), [])
+    assert accounts.lost == 7
+    unbooked = [
+        cpu.end_ns - cpu.start_ns - cpu.idle_ns - cpu.own_ns - cpu.idle_interrupted_ns
+        for cpu in accounts.cpus
+    ]
+    assert unbooked == [20, 10]  # from each CPU's last event to the loss
+
+
+def test_a_cpu_is_accounted_for_between_begin_and_end() -> None:
+    """What comes before and after is not; what was under way at either end is excused."""
+    rows = [
+        (50, 1, 0, Kind.SWITCH, 0, 2, 1, 0, 0, 0),
+        (100, 2, 0, Kind.BEGIN, 0, 0, 0, 1, 0, 0),
+        (110, 2, 0, Kind.SOFTIRQ_EXIT, 0, 3, 0, 0, 0, 0),
+        (120, 2, 0, Kind.SOFTIRQ_ENTRY, 0, 3, 0, 0, 0, 0),
+        (150, 2, 0, Kind.END, Flag.BILLED, 0, 0, 0, 0, 44),
+        (160, 2, 0, Kind.SWITCH, 0, 0, 1, 0, 0, 0),
+    ]
+    accounts = play(np.array(rows, EVENT), [3])
+    (cpu,), (state,), (task,) = accounts.cpus, accounts.states, accounts.tasks
+    assert (cpu.start_ns, cpu.end_ns, cpu.own_ns) == (100, 150, 20)
+    assert cpu.stolen_softirq_ns[3] == 30
+    assert (state.switches, state.levels.unmatched) == (0, 0)
+    assert (task.pid, task.billed, task.sums[:3]) == (2, True, (50, 20, 44))

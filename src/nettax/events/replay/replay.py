@@ -99,6 +99,7 @@ class Replay:
         if self._start is None:
             self._start = self._end = first
         self._events += len(chunk)
+        self._lost += int(chunk["value"][chunk["kind"] == Kind.LOST].sum())
         switch = chunk["kind"] == Kind.SWITCH
         dead = np.flatnonzero(switch & ((chunk["flags"] & Flag.DEAD) != 0))
         self._tasks.deaths(chunk["pid"][dead], dead, len(chunk))
@@ -118,6 +119,8 @@ class Replay:
         """The events of one CPU, as far as it was being recorded."""
         marks = np.flatnonzero((events.kind == Kind.BEGIN) | (events.kind == Kind.END))
         low = 0
+        if len(marks) and events.kind[marks[0]] == Kind.BEGIN and number not in self._cpus:
+            low = int(marks[0])
         for mark in [*marks.tolist(), len(events.time)]:
             if self._marked.get(number, True) and mark > low:
                 self._stretch(number, _cut(events, low, mark), runs)
@@ -154,9 +157,7 @@ class Replay:
 
     def _stretch(self, number: int, events: Columns, runs: dict[int, list[Traced]]) -> None:
         cpu = self._state(number, events)
-        lost = int(events.value[events.kind == Kind.LOST].sum())
-        self._accounts[number].lost += lost
-        self._lost += lost
+        self._accounts[number].lost += int(events.value[events.kind == Kind.LOST].sum())
         levels, rows, stolen, traced = cpu.feed(events)
         if not self._sliced:
             rows, stolen = _by_event(events, levels)
