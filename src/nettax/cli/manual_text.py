@@ -75,8 +75,8 @@ PAGES = {
         see_also=("nettax-stat(1)", "prometheus(1)", "promtool(1)", "systemd.exec(5)"),
     ),
     "record": Page(
-        overhead="Each event runs a program and fills 48 bytes; at a million a second it "
-        "takes about 5 % of a CPU itself (``python -m bench record``). The rings take 16 MiB for each "
+        overhead="Each event runs a program and fills 48 bytes; at a million a second it takes "
+        "about 5 % of a CPU itself (``python -m bench record``). The rings take 16 MiB for each "
         "CPU, ``--last`` its ``--memory`` more. The last line tells what this run cost.",
         exits=(
             ("*the command's*", "where there is one; 128 + *n* if signal *n* ended it"),
