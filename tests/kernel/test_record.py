@@ -196,6 +196,15 @@ def test_flight_recorder(
     assert replayed(NativeRecording(path)).events.lost == 0
 
 
+def test_theft_has_it_written(tmp_path: Path) -> None:
+    path = tmp_path / "events"
+    when = ("--last", "500ms", "--when", "theft > 0.001%")
+    told = nettax("record", *when, "-d", "2", "-o", str(path)).stderr
+    assert f"{path}, {path}.2" in told  # one for the theft, one at the end
+    with NativeRecording(path) as recording:
+        assert recording.facts["theft"]["share"] > 0.00001
+
+
 def _status(pid: int) -> bytes:
     return Path(f"/proc/{pid}/status").read_bytes()
 

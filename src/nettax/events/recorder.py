@@ -72,6 +72,7 @@ class Recorder:
         packet_filter: str | None = None,
         ring_bytes: int = RING_BYTES,
         raw_tracepoints: bool = False,
+        clock_first: bool = False,
     ) -> None:
         """Say what to record; nothing is loaded yet.
 
@@ -79,7 +80,8 @@ class Recorder:
         only, by its name in this network namespace. `packets`: record each packet received.
         `packet_filter`: only those that match, in the language of pcap-filter(7); implies
         `packets`. `ring_bytes`: the room of each CPU, a power of two. `raw_tracepoints`: do not
-        try to attach by BTF.
+        try to attach by BTF. `clock_first`: read the clock as an entry's program begins, not as it
+        ends: to compare with a ledger in the same seconds.
 
         :raises UsageError: there is no such device, the filter makes no sense, or the room is no
             power of two or less than a page
@@ -97,6 +99,7 @@ class Recorder:
             self._code = pcap.translate(pcap.compile_filter(packet_filter))
         self._ring_bytes = ring_bytes
         self._raw = raw_tracepoints
+        self._clock_first = clock_first
         self._events = 0
         self._fds: list[int] = []
         self._rings: dict[int, Ring] = {}
@@ -155,6 +158,7 @@ class Recorder:
                 wanted=self._wanted,
                 constants={
                     "has_prev_state": vmlinux.tracepoint_arguments("sched_switch") == 4,
+                    "clock_first": self._clock_first,
                     "has_filter": self._code is not None,
                     **self._device,
                     **percpu.trigger_offsets(),

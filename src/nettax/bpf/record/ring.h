@@ -6,6 +6,9 @@
 #include "../percpu.h"
 #include "../record.h"
 
+/* Tests: read an entry's clock first, as the ledger does, so that beside it both see the same. */
+const volatile bool clock_first = false;
+
 struct cpu {
 	__u64 percpu_base; /* address of this CPU's per-CPU area; 0: unknown */
 	struct lost_events lost;
@@ -116,6 +119,7 @@ static __always_inline void emit_here(struct cpu *c, struct event *e)
 /* Room for an event in this CPU's ring, filled but for its time; NULL: it is lost. */
 static __always_inline struct event *open_event(struct cpu *c, __u8 kind, __s32 id)
 {
+	__u64 first = clock_first ? bpf_ktime_get_ns() : 0;
 	__u32 cpu = bpf_get_smp_processor_id();
 	void *ring = bpf_map_lookup_elem(&rings, &cpu);
 	struct event *e;
@@ -129,6 +133,7 @@ static __always_inline struct event *open_event(struct cpu *c, __u8 kind, __s32 
 		lose(&c->lost, bpf_ktime_get_ns());
 		return NULL;
 	}
+	e->time_ns = first;
 	e->pid = (__u32)bpf_get_current_pid_tgid();
 	e->cpu = cpu;
 	e->kind = kind;
@@ -143,7 +148,8 @@ static __always_inline struct event *open_event(struct cpu *c, __u8 kind, __s32 
 
 static __always_inline void submit(struct event *e)
 {
-	e->time_ns = bpf_ktime_get_ns();
+	if (!clock_first)
+		e->time_ns = bpf_ktime_get_ns();
 	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
 }
 
