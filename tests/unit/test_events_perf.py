@@ -180,3 +180,16 @@ def test_resync_needs_more_than_one_likely_record() -> None:
     sample = struct.pack("<IHH", 9, 1, 24) + bytes(16)
     data = b"\xff" * 64 + sample[:8] + b"\xff" * 64 + sample * 5
     assert resync(np.frombuffer(data, np.uint8), "little", 0) == (64 + 8 + 64) // 8
+
+
+def test_a_file_of_holes_is_given_up(tmp_path: Path) -> None:
+    """In bounded time, with a bounded list of what is wrong."""
+    writer = PerfWriter()
+    writer.softirq(0, 100, 1, 3, True)
+    sample = writer.records[0]
+    for _ in range(10_000):
+        writer.records.append(sample * 4 + b"\xff" * 8)
+    recording, events = read(tmp_path / "perf.data", writer.bytes())
+    assert 8_000 <= len(events) < 40_000
+    assert len(recording.damage) <= 102
+    assert "not looked at" in recording.damage[-1].what

@@ -52,6 +52,7 @@ __all__ = [
     "EVENT",
     "EVERY_CPU",
     "IPI_NAMES",
+    "MOST_DAMAGE",
     "NO_PID",
     "VECTOR_NAMES",
     "Array",
@@ -64,6 +65,7 @@ __all__ = [
     "Tables",
     "Task",
     "Tasks",
+    "note_damage",
 ]
 
 Array = npt.NDArray[Any]
@@ -85,6 +87,7 @@ EVENT: Final = np.dtype(
     ]
 )
 EVERY_CPU: Final = 0xFFFF
+MOST_DAMAGE: Final = 100  # parts that are listed
 NO_PID: Final = -1
 
 
@@ -234,6 +237,14 @@ class Damage:
     """In the file, bytes (in text: of the line)."""
     what: str
     """In a few words, for the user."""
+
+
+def note_damage(damage: list[Damage], offset: int, what: str) -> None:
+    """Add to a list of damage, unless it is long enough to tell that all is corrupt."""
+    if len(damage) < MOST_DAMAGE:
+        damage.append(Damage(offset, what))
+    elif len(damage) == MOST_DAMAGE:
+        damage.append(Damage(offset, "from here on there is more that is not listed"))
 
 
 class Recording(ABC):

@@ -16,13 +16,13 @@ from nettax.events.model import (
     EVERY_CPU,
     NO_PID,
     Array,
-    Damage,
     EventArray,
     Kind,
     Machine,
     Recording,
     Tables,
     Task,
+    note_damage,
 )
 from nettax.events.order import NEVER, Sorter, take
 from nettax.events.ring_pages import Found, events_in
@@ -133,9 +133,8 @@ class TraceDat(Recording):
         found = events_in(words, head.page_size, self._long_size())
         if len(found.broken):
             where = offset if self._head.compression != "none" else offset + int(found.broken[0])
-            self.damage.append(
-                Damage(where, f"{len(found.broken)} pages of CPU {stream.cpu} are corrupt in part")
-            )
+            what = f"{len(found.broken)} pages of CPU {stream.cpu} are corrupt in part"
+            note_damage(self.damage, where, what)
         times = found.times + np.uint64(self._head.offset_ns & (1 << 64) - 1)
         stream.newest = max(stream.newest, int(times[times < NEVER].max(initial=0)))
         lost = np.zeros(len(found.missed), EVENT)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from nettax.errors import NettaxError
 from nettax.events.formats import Format
-from nettax.events.model import Damage
+from nettax.events.model import Damage, note_damage
 from nettax.events.tracing_data import (
     MAGIC,
     Cursor,
@@ -278,5 +278,5 @@ def pages(
         try:
             yield unpack(found.compression, _read_at(file, packed, at + 8), whole, at), at
         except NettaxError as error:
-            damage.append(Damage(at, str(error)))
+            note_damage(damage, at, str(error))
         at += 8 + packed

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from nettax.errors import NettaxError
-from nettax.events.model import Array, Damage
+from nettax.events.model import Array, Damage, note_damage
 from nettax.events.perf.attr import Attr
 from nettax.events.perf.header import Header
 from nettax.events.perf.walk import resync, walk
@@ -28,6 +28,7 @@ _IS_SPECIAL = np.isin(np.arange(_LAST + 1), _SPECIAL)
 _LEAST, _MOST = 1 << 16, 4 << 20  # bytes looked at in one go; caches hold so much
 _FULL = 4 << 20  # decompressed bytes that make a block
 _MOST_TRACING_DATA = 64 << 20
+_MOST_BREAKS = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ class Blocks:
         self._header = header
         self._damage = damage
         self._at = header.start
+        self._breaks = 0
         self._zstd: ZstdStream | None = None
         self._inner = _Inner(header.byteorder)
 
@@ -108,8 +110,8 @@ class Blocks:
             self._at = at + 8 * stop
         elif broken:
             after = resync(data, self._header.byteorder, stop + 1)
-            self._lose(at + 8 * stop, 8 * (after - stop), "not a record")
             self._at = at + 8 * after
+            self._lose(at + 8 * stop, 8 * (after - stop), "not a record")
         elif stop == 0 or at + 8 * units >= self._end // 8 * 8:
             if stop == 0 and window < self._end - at and window < 1 << 17:
                 return None, True  # one record larger than the window
@@ -122,7 +124,16 @@ class Blocks:
 
     def _lose(self, offset: int, size: int, why: str) -> None:
         if size > 0:
-            self._damage.append(Damage(offset, f"{size} bytes are {why}"))
+            note_damage(self._damage, offset, f"{size} bytes are {why}")
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """Where nearly nothing is a record, looking on would take forever and find nothing."""
+        self._breaks += 1
+        if self._breaks == _MOST_BREAKS and self._at < self._end:
+            left = self._end - self._at
+            self._damage.append(Damage(self._at, f"{left} bytes were not looked at: too corrupt"))
+            self._end = self._at
 
     def _special(self, kind: int, size: int) -> Iterator[Block]:
         at = self._at
@@ -152,7 +163,7 @@ class Blocks:
         try:
             attr, length = Attr.parse(record[8:], self._header.order)
         except NettaxError as error:
-            self._damage.append(Damage(at, str(error)))
+            note_damage(self._damage, at, str(error))
             return
         ids = np.frombuffer(record[8 + length :][: (len(record) - 8 - length) // 8 * 8], np.uint64)
         if self._header.order == ">":
@@ -174,7 +185,8 @@ class Blocks:
             try:
                 piece = next(pieces, None)
             except NettaxError as error:
-                self._damage.append(Damage(at, f"compressed events: {error}"))
+                note_damage(self._damage, at, f"compressed events: {error}")
+                self._give_up()
                 self._zstd.close()
                 self._zstd = ZstdStream()  # one that begins anew may follow
                 return

@@ -10,7 +10,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from nettax.events.formats import Format
-from nettax.events.model import EVENT, EVERY_CPU, NO_PID, Array, Damage, EventArray, Kind, Task
+from nettax.events.model import (
+    EVENT,
+    EVERY_CPU,
+    NO_PID,
+    Array,
+    Damage,
+    EventArray,
+    Kind,
+    Task,
+    note_damage,
+)
 from nettax.events.order import joined, take
 from nettax.events.perf.attr import TRACEPOINT, Attr, SampleLayout
 from nettax.events.perf.blocks import Block, heads
@@ -236,7 +246,7 @@ class Samples:
             try:
                 event = self._other(int(kinds[i]), record)
             except struct.error:
-                self._damage.append(Damage(block.offset + start, "a record is too short"))
+                note_damage(self._damage, block.offset + start, "a record is too short")
                 continue
             if event:
                 lost.append(event)
