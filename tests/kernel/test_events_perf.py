@@ -74,7 +74,7 @@ def test_the_file_holds_what_perf_script_prints(
     events = events[events["kind"] != Kind.LOST]
     with open_recording(printed(path)) as text:
         expected = np.concatenate(list(text.chunks()))
-    assert len(events) > 300
+    assert len(events)
     assert events.tolist() == expected.tolist()
     assert recording.tables.irqs == text.tables.irqs
     assert recording.tables.devices == text.tables.devices
@@ -82,5 +82,6 @@ def test_the_file_holds_what_perf_script_prints(
     (cpu,) = (row for row in accounts.cpus if row.cpu == victim)
     entries = events[(events["kind"] == Kind.SOFTIRQ_ENTRY) & (events["cpu"] == victim)]
     assert cpu.softirq_count["net_rx"] in (len(entries) - 1, len(entries))
-    assert cpu.packets > 1000
+    polls = events[(events["kind"] == Kind.NAPI_POLL) & (events["cpu"] == victim)]
+    assert cpu.packets == polls["a"].sum() > 0
     assert ("own_ns" in accounts.unknown) == ("sched:sched_switch" not in " ".join(more))
