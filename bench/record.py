@@ -1,8 +1,9 @@
 """What a recording takes: events a second with none lost, and the recorder's own CPU time.
 
 The load is real: unpaced senders, one on each of the last CPUs, whose packets are handled in their
-own system calls, each with a raise, the entry and the exit of a softirq, a poll and a packet. The recorder shares these CPUs with the load, so the scheduler gives it only its
-part: what it can keep up with here, it can where it has a CPU for itself.
+own system calls, each with a raise, the entry and the exit of a softirq, a poll and a packet. The
+recorder shares these CPUs with the load, so the scheduler gives it only its part: what it can keep
+up with here, it can where it has a CPU for itself.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ EXAMPLES = """
 Examples:
   nettax report nettax.events            victims and bursts
   nettax report --timeline perf.data     what perf recorded, a line an interrupt
-  nettax report --chrome trace.json FILE for chrome://tracing or ui.perfetto.dev
+  nettax report --chrome t.json FILE     for chrome://tracing or ui.perfetto.dev
 """
 
 
