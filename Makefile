@@ -3,11 +3,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml hatch_build.py $(wildcard src/nettax/bpf/*.[ch] src/nettax/bpf/*/*.h src/nettax/native/*.[ch])
 
-.PHONY: help setup demo test test-full bench lint dist clean
+.PHONY: help setup demo test test-full bench lint docs dist clean
 help:
 	@echo "make demo       see who pays for the network on this machine (about 3 minutes)"
 	@echo "make test       linters, types and tests (under 10 minutes)"
 	@echo "make test-full  also kill storms, soaks and whole experiments"
+	@echo "make docs       the documentation, in build/docs"
 	@echo "make dist       wheels for x86-64 and arm64, and the sdist, in dist/"
 	@echo "make bench      what nettax costs beside perf, bpftrace and libbpf-tools"
 
@@ -33,10 +34,14 @@ lint: setup
 	$(BIN)/lint-imports
 	$(BIN)/clang-format --dry-run --Werror src/nettax/bpf/*.[ch] src/nettax/bpf/*/*.h src/nettax/native/*.[ch]
 
-test: lint
+docs: setup
+	$(BIN)/sphinx-build -W -n -q -b html docs build/docs
+
+test: lint docs
 	$(BIN)/pytest -m 'not full'
 
 test-full: lint
+	@sh scripts/packages.sh dist clean
 	$(BIN)/pytest
 
 bench: setup

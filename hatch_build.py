@@ -108,9 +108,11 @@ def commit(root: Path) -> str | None:
     if not (root / ".git").exists():
         kept = root / BUILD
         return json.loads(kept.read_text())["commit"] if kept.exists() else None
-    git = ("git", "-C", str(root))
-    changed = output(*git, "status", "--porcelain", "--untracked-files=no")
-    return output(*git, "rev-parse", "--short=12", "HEAD").strip() + ("+changes" if changed else "")
+    git = ("git", "-C", str(root), "describe", "--always", "--abbrev=12", "--dirty=+changes")
+    try:
+        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):  # no git, or a tree that is another user's
+        return None
 
 
 def man_page(name: str, text: str, version: str) -> str:
@@ -134,9 +136,19 @@ def man_page(name: str, text: str, version: str) -> str:
     return re.sub(r"^\.SH (.*)\n(\.sp\n)?", lambda h: f".SH {h[1].upper()}\n", roff, flags=re.M)
 
 
-def shared_files(root: Path, version: str) -> dict[str, str]:
-    """What goes to share/ beside Python's: man pages and completions, made by nettax's own code."""
-    sys.path.insert(0, str(root / "src"))
+def verbs() -> dict[str, Any]:
+    """What every verb takes, for completion."""
+    import click
+
+    from nettax.cli import VERBS, cli
+    from nettax.cli.completion import described
+
+    context = click.Context(cli)
+    return {v: described(command) for v in VERBS if (command := cli.get_command(context, v))}
+
+
+def shared_files(version: str) -> dict[str, str]:
+    """What goes to share/ beside Python's: man pages and completions."""
     from click.shell_completion import ShellComplete, get_completion_class
 
     from nettax.cli import cli, manual
@@ -149,7 +161,9 @@ def shared_files(root: Path, version: str) -> dict[str, str]:
     }.items():
         kind = get_completion_class(shell) or ShellComplete
         # Not the class's own source(), which asks the bash of the machine that builds.
-        files[path] = ShellComplete.source(kind(cli, {}, "nettax", "_NETTAX_COMPLETE"))
+        text = ShellComplete.source(kind(cli, {}, "nettax", "_NETTAX_COMPLETE"))
+        # click's script for fish cuts values and their meanings at any comma, not the first.
+        files[path] = text.replace('string split ","', 'string split --max 1 ","')
     return files
 
 
@@ -158,7 +172,9 @@ class BuildHook(BuildHookInterface):  # type: ignore[misc]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         root = Path(self.root)
-        self.scratch = Path(tempfile.mkdtemp(prefix="nettax-build-"))
+        # Until the builder ends: what it asks for metadata alone has no `finalize`.
+        self._directory = tempfile.TemporaryDirectory(prefix="nettax-build-")
+        self.scratch = Path(self._directory.name)
         if self.target_name == "sdist":
             self._include(build_data, self._told(root, {}), BUILD)
             return
@@ -177,10 +193,9 @@ class BuildHook(BuildHookInterface):  # type: ignore[misc]
             else:
                 self._include(build_data, path, relative.relative_to("src"))
         if not editable:
-            self._share(build_data, root)
-
-    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
-        shutil.rmtree(self.scratch)
+            sys.path.insert(0, str(root / "src"))  # what follows is said by nettax itself
+            self._completion(build_data)
+            self._share(build_data)
 
     def _include(self, build_data: dict[str, Any], path: Path, where: Path) -> None:
         build_data["force_include"][str(path)] = str(where)
@@ -200,8 +215,13 @@ class BuildHook(BuildHookInterface):  # type: ignore[misc]
         tools.native([native / p.name for p in sorted((root / native).glob("*.c"))], made[-1])
         return made
 
-    def _share(self, build_data: dict[str, Any], root: Path) -> None:
-        for name, text in shared_files(root, self.metadata.version).items():
+    def _completion(self, build_data: dict[str, Any]) -> None:
+        path = self.scratch / "completion.json"
+        path.write_text(json.dumps(verbs()))
+        self._include(build_data, path, Path("nettax/cli/completion.json"))
+
+    def _share(self, build_data: dict[str, Any]) -> None:
+        for name, text in shared_files(self.metadata.version).items():
             path = self.scratch / "share" / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)

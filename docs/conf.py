@@ -28,6 +28,7 @@ myst_heading_anchors = 3
 
 smartquotes = False  # two dashes are an option, not a dash
 
+default_role = "literal"  # as docstrings mean `this`
 nitpicky = True
 nitpick_ignore_regex = [
     # No inventory of Python's own names is fetched.

@@ -19,6 +19,7 @@ need libc6-dev test -e /usr/include/stdio.h
 need python3-venv python3 -c 'import ensurepip, venv'
 need iproute2 ip -V
 need openssl openssl version
+need tmux tmux -V
 need linux-perf sh -c 'command -v perf'
 for purpose; do
 	case $purpose in
@@ -28,6 +29,7 @@ for purpose; do
 		;;
 	clean)
 		need mmdebstrap mmdebstrap --version
+		need qemu-user-static qemu-aarch64-static --version
 		;;
 	esac
 done

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import types
 from typing import Any
 
 from docutils import nodes
@@ -42,50 +41,15 @@ class Metrics(SphinxDirective):
     """`metrics::`: every metric of the exporter, with its type, labels and help."""
 
     def run(self) -> list[nodes.Node]:
+        from nettax.export.catalog import catalog
+
         body = nodes.definition_list(classes=["metrics"])
-        for family in _all_families():
-            (suffix, labels, _), *_ = family.samples
-            name = family.name + (suffix if suffix in ("_total", "_info") else "")
-            keys = "".join(f", {key}" for key, _ in labels if key != "le")
-            term = nodes.term("", "", nodes.literal(text=name))
-            term += nodes.Text(f" {family.type}{' by' + keys[1:] if keys else ''}")
-            meaning = nodes.definition("", nodes.paragraph(text=family.help))
+        for metric in catalog():
+            term = nodes.term("", "", nodes.literal(text=metric.name))
+            term += nodes.Text(f" {metric.kind}")
+            meaning = nodes.definition("", nodes.paragraph(text=metric.help))
             body += nodes.definition_list_item("", term, meaning)
         return [body]
-
-
-def _all_families() -> list[Any]:
-    """What a scrape would give, of a host on which nothing has happened."""
-    from nettax.export.metrics import families
-    from nettax.export.snapshot import Snapshot
-    from nettax.kernel.accounting import Accounting
-    from nettax.ledger import Charges, CpuShare, Events, OwnCost, TollPoint
-    from nettax.ledger.rows import KTHREADS, VECTORS
-
-    mappings = {
-        "stolen_ns": ("hardirq", *VECTORS),
-        "kthread_ns": KTHREADS,
-        "softirq_ns": VECTORS,
-        "softirq_count": VECTORS,
-    }
-    shares: dict[str, Any] = dict.fromkeys(
-        (field.name for field in dataclasses.fields(CpuShare)), 0
-    )
-    shares |= {name: dict.fromkeys(keys, 0) for name, keys in mappings.items()}
-    task = types.SimpleNamespace(pid=1, comm="", charges=Charges())
-    snapshot = Snapshot(
-        cpus=[CpuShare(**shares)],
-        squeezes={0: 0},
-        toll={0: TollPoint(1, 0, 0, 0)},
-        workloads={("", ""): Charges()},
-        folded=0,
-        tasks=[task],  # type: ignore[list-item]
-        events=Events(0, 0, 0, 0),
-        own_cost=OwnCost(0, 0, 0),
-        histograms=dict.fromkeys(("hardirq", "poll", *VECTORS), (0,) * 40),
-        accounting=Accounting("tick", None, ""),
-    )
-    return list(families(snapshot))
 
 
 def _manual(app: Sphinx, document: str, source: list[str]) -> None:
@@ -96,6 +60,13 @@ def _manual(app: Sphinx, document: str, source: list[str]) -> None:
     from nettax.cli.manual import page
 
     source[0] = re.sub(r"^-+\n(.+)\n-+$", r"*\1*", page(name), count=1, flags=re.MULTILINE)
+
+
+def _dashes(app: Sphinx, tree: nodes.document) -> None:
+    """Sphinx leaves the dash before what a parameter means to the smart quotes, which are off."""
+    for text in list(tree.findall(nodes.Text)):
+        if text == " -- ":
+            text.parent.replace(text, nodes.Text(" – "))
 
 
 def _no_constructor(
@@ -110,5 +81,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("fields", Fields)
     app.add_directive("metrics", Metrics)
     app.connect("source-read", _manual)
+    app.connect("doctree-read", _dashes)
     app.connect("autodoc-process-signature", _no_constructor)
     return {"parallel_read_safe": True}

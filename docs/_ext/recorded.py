@@ -20,8 +20,8 @@ __all__ = ["blocks", "command", "nettax", "wait_for", "wait_for_quiet", "write"]
 
 _BLOCK = re.compile(r"(<!-- recorded: ([\w-]+) -->\n```console\n)(.*?)(```\n)", re.DOTALL)
 _COMMAND_S = 180.0
-_QUIET = 0.08  # of a CPU's time
-_PATIENCE_S = 60.0
+_QUIET = 0.15  # of a CPU's time
+_PATIENCE_S = 30.0
 
 
 def blocks(page: Path) -> dict[str, str]:
@@ -39,21 +39,27 @@ def write(page: Path, outputs: Mapping[str, str]) -> None:
     page.write_text(_BLOCK.sub(filled, page.read_text()))
 
 
-def command(words: Sequence[str], shown: str | None = None) -> str:
+def command(words: Sequence[str], shown: str | None = None, *, cgroup: Path | None = None) -> str:
     """Run a command; return it behind a prompt, as ``shown`` if that is given, and its output.
 
     :raises RuntimeError: it failed.
     """
+    if cgroup:
+        words = ["sh", "-c", 'echo 0 > "$0"; exec "$@"', str(cgroup / "cgroup.procs"), *words]
     done = subprocess.run(words, capture_output=True, text=True, timeout=_COMMAND_S)
     if done.returncode:
         raise RuntimeError(f"{shlex.join(words)} failed: {done.stderr or done.stdout}")
     return f"# {shown or shlex.join(words)}\n{done.stdout}"
 
 
-def nettax(*words: object) -> str:
+def nettax(*words: object, cgroup: Path | None = None) -> str:
     """Run this very nettax, shown as one types it."""
     arguments = list(map(str, words))
-    return command([sys.executable, "-m", "nettax", *arguments], shlex.join(["nettax", *arguments]))
+    return command(
+        [sys.executable, "-m", "nettax", *arguments],
+        shlex.join(["nettax", *arguments]),
+        cgroup=cgroup,
+    )
 
 
 def wait_for(condition: Callable[[], object], limit_s: float = 20.0) -> None:
@@ -71,7 +77,7 @@ def wait_for(condition: Callable[[], object], limit_s: float = 20.0) -> None:
 def wait_for_quiet(cpu: int | None = None) -> None:
     """Until this CPU, or all of them, do nearly nothing: somebody else's work is another story.
 
-    :raises TimeoutError: they do not for a minute.
+    :raises TimeoutError: they do not for half a minute.
     """
     wait_for(lambda: _busy_share(cpu) < _QUIET, _PATIENCE_S)
 

@@ -7,6 +7,7 @@ Each scene sets a stage of its own, all of it journalled and gone afterwards, an
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -42,7 +43,10 @@ def flow(pps: int, burst: int = 1, filter_instructions: int = 0) -> Iterator[Non
 def interrupted() -> Iterator[tuple[str, str]]:
     with Canary(VICTIM, "gap"), flow(300_000, burst=2):
         yield "interrupted", recorded.nettax("stat", "-d", 2, "-n", 4)
-        yield "hist", recorded.nettax("stat", "-C", VICTIM, "-d", 1, "-n", 0, "--hist")
+        hist = f"nettax stat -C {VICTIM} -d 1 --hist"
+        pick = """awk -v RS= -v ORS='\\n\\n' '/^(hardirq|net_rx|poll) run/'"""
+        words = f"{sys.executable} -m {hist} | {pick}"
+        yield "hist", recorded.command(["sh", "-c", words], f"{hist} | {pick}")
 
 
 def displaced() -> Iterator[tuple[str, str]]:
@@ -50,8 +54,17 @@ def displaced() -> Iterator[tuple[str, str]]:
         yield "displaced", recorded.nettax("stat", "-d", 2, "-n", 3)
 
 
-def canary() -> Iterator[tuple[str, str]]:
+def top() -> Iterator[tuple[str, str]]:
+    with Canary(VICTIM, "gap"), flow(300_000, burst=2):
+        yield "top-tasks", recorded.nettax("top", "--once", "--rows", 4)
+        yield "top-cpus", recorded.nettax("top", "--once", "-v", "cpus")
+
+
+def calibrate() -> Iterator[tuple[str, str]]:
     yield "calibrate", recorded.nettax("canary", "--calibrate")
+
+
+def canary() -> Iterator[tuple[str, str]]:
     recorded.nettax("canary", "-C", VICTIM, "-d", 3, "--idle")
     with flow(50_000):
         yield "canary", recorded.nettax("canary", "-C", VICTIM, "-d", 3)
@@ -64,6 +77,15 @@ def openssl() -> Iterator[tuple[str, str]]:
         yield "openssl", recorded.nettax(*words)
 
 
+def working_set() -> Iterator[tuple[str, str]]:
+    yield "working-set", recorded.nettax("canary", "--working-set", "0,256M", "--load", "-r", 8)
+
+
+def watch() -> Iterator[tuple[str, str]]:
+    with flow(50_000):
+        yield "watch", recorded.nettax("canary", "--watch", "-C", VICTIM, "-d", 4)
+
+
 def demo() -> Iterator[tuple[str, str]]:
     yield "demo", recorded.nettax("demo")
 
@@ -73,10 +95,14 @@ def doctor() -> Iterator[tuple[str, str]]:
 
 
 SCENES: tuple[Callable[[], Iterator[tuple[str, str]]], ...] = (
+    calibrate,
     canary,
     interrupted,
     displaced,
+    top,
     openssl,
+    working_set,
+    watch,
     demo,
     doctor,
 )
@@ -88,8 +114,10 @@ def main() -> None:
     parser.add_argument("scenes", nargs="*", metavar="SCENE", help="these only")
     options = parser.parse_args()
     scenes = [scene for scene in SCENES if scene.__name__ in options.scenes or not options.scenes]
+    os.sched_setaffinity(0, set(cpus.online()) - {VICTIM})
     for scene in scenes:
-        recorded.wait_for_quiet()
+        if scene is not doctor:  # which measures nothing
+            recorded.wait_for_quiet()
         for name, output in scene():
             print(output, end="\n\n", flush=True)
             if options.write:

@@ -184,6 +184,27 @@ def test_only_the_chosen_cgroup_and_those_below(host: Host) -> None:
     assert pids(only_below) == {deep}
 
 
+def test_tasks_added_up(host: Host) -> None:
+    """Each in one process, cgroup and workload; a cgroup of our own has what is in it."""
+    home = host.cgroup("stat")
+    with python(THREADS) as pid, loop(cgroup=home) as inside:
+        path = cgroup_of(inside)
+        by = {what: document("-d", "0.3", "--by", what) for what in ("process", "cgroup")}
+        only = document("-d", "0.3", "--by", "workload", "-G", home)
+    (threads,) = (group for group in by["process"]["groups"] if group["pid"] == pid)
+    assert (threads["tasks"], threads["kind"]) == (3, "task")
+    (cgroup,) = (group for group in by["cgroup"]["groups"] if group["name"] == path)
+    assert cgroup["tasks"] == 1
+    assert cgroup["own_ns"] > 0.01 * by["cgroup"]["interval"]["wall_ns"]
+    for found in by.values():
+        assert "tasks" not in found
+        whole = sum(group["own_ns"] for group in found["groups"])
+        # own time of tasks and, less the hard IRQs inside, that of network kernel threads
+        booked = found["total"]["own_ns"] + sum(found["total"]["kthread_ns"].values())
+        assert whole == pytest.approx(booked, rel=0.01)
+    assert [group["name"] for group in only["groups"]] == [home.name]
+
+
 # --- how it is told ------------------------------------------------------------------------------
 
 

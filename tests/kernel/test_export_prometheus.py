@@ -14,7 +14,7 @@ import threading
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,6 +159,7 @@ RUN_S = 660
 THEFT_S = (90, 500)  # the rule asks for five minutes of it, at a rate over two
 STATS_S = (20, 200, 530)  # when `nettax stat` runs beside it
 STAT_S = 60
+MARGIN_S = 0.2
 VICTIM = "db.service"
 
 
@@ -233,14 +234,19 @@ def wait_until(when: float) -> None:
 
 
 def beside(server: Prometheus, when: float, stats: list[Any]) -> None:
-    """Run stat from one scrape to another: what happens within an interval, nobody can tell."""
+    """Run stat from just before one scrape to just after another.
+
+    What happens between two scrapes is taken to spread evenly, but attaching and detaching stat's
+    programs interrupts every CPU some hundred times: so these fall where little is counted of.
+    """
     wait_until(when)
     before = time.time()
     latency = began(stat(0.1)) - before
     scraped = float(server.query("timestamp(nettax_cpu_online)")[0]["value"][1])
     scrapes = itertools.count(scraped, SCRAPE_S)
-    wait_until(next(t - latency for t in scrapes if t - latency > time.time()))
-    stats.append(stat(STAT_S))
+    early = latency + MARGIN_S
+    wait_until(next(t - early for t in scrapes if t - early > time.time()))
+    stats.append(stat(STAT_S + 2 * MARGIN_S))
 
 
 def stat(seconds: float) -> Any:
@@ -257,18 +263,25 @@ def began(found: Any) -> float:
 
 @contextmanager
 def churning(top: Path) -> Iterator[None]:
-    """Containers that come, start processes, and go."""
+    """Containers that come, start processes, and go: some seen by a scrape or two, some by none."""
     over = threading.Event()
 
     def churn() -> None:
-        number = 0
-        while not over.wait(3):
-            number += 1
+        running: list[tuple[Path, subprocess.Popen[bytes]]] = []
+        for number in itertools.count(1):
+            last = over.wait(3)
+            for container, process in running[:]:
+                if last or process.poll() is not None:
+                    process.wait()
+                    container.rmdir()
+                    running.remove((container, process))
+            if last:
+                return
             container = top / f"docker-{number:012x}{0:052x}.scope"
             container.mkdir()
-            script = f"echo $$ > {container}/cgroup.procs; for i in 1 2 3 4 5; do /bin/true; done"
-            subprocess.run(["sh", "-c", script], check=True)
-            container.rmdir()
+            work = "for i in 1 2 3 4 5; do /bin/true; done; " * (1 + number % 3)
+            script = f"echo $$ > {container}/cgroup.procs; {work} sleep {number % 3 * 4}; {work}"
+            running.append((container, subprocess.Popen(["sh", "-c", script])))
 
     thread = threading.Thread(target=churn)
     thread.start()

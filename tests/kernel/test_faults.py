@@ -103,7 +103,7 @@ def test_no_libbpf() -> None:
     assert "apt install libbpf1" in fix
     assert (doctor.returncode, doctor.stderr) == (77, "")
     (probe,) = (p for p in json.loads(doctor.stdout)["probes"] if p["name"] == "libbpf")
-    assert probe["fix"] == "apt install libbpf1"
+    assert probe["fix"] in fix
 
 
 def test_not_built(tmp_path: Path) -> None:

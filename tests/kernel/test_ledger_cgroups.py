@@ -100,7 +100,7 @@ def test_a_task_that_moves_is_charged_where_it_is(host: Host) -> None:
     a, b = (interval.cgroups[id_of(home)] for home in homes)
     whole = interval.task(child.pid)
     assert a.oncpu_ns + b.oncpu_ns == pytest.approx(whole.oncpu_ns, rel=0.1)
-    assert a.oncpu_ns == pytest.approx(b.oncpu_ns, rel=0.5)
+    assert min(a.oncpu_ns, b.oncpu_ns) > 0.1 * whole.oncpu_ns
 
 
 def test_tasks_are_forgotten_as_they_end(host: Host) -> None:

@@ -36,6 +36,7 @@ def row(output: str, task: str) -> list[float]:
     return [0.0 if cell == "·" else float(cell) for cell in line.split()]
 
 
+@pytest.mark.full
 def test_the_story() -> None:
     tutorial = script(DOCS / "tutorial/why_slow.py")
     outputs, gain = tutorial.run(tutorial.SHORT)

@@ -26,7 +26,7 @@ from nettax.report.interval import (
     by_taken,
     document,
     histogram_text,
-    tasks_csv,
+    payers_csv,
     text,
     time_text,
 )
@@ -190,6 +190,13 @@ def test_the_tables_figures() -> None:
     }
 
 
+def test_a_cpu_that_hands_packets_over_has_no_cost_per_packet() -> None:
+    handing = replace(CPU, softirq_packets=5, polls=3)
+    assert CPU.ns_per_packet == pytest.approx(833, abs=1)
+    assert handing.ns_per_packet is None
+    assert replace(CPU, softirq_packets=0).ns_per_packet is None
+
+
 def test_the_shares_of_a_row_add_up() -> None:
     """idle, interrupts over it, own, what was stolen, kernel threads and the residual: 100 %."""
     row = shown(INTERVAL).split("\n\n")[2].splitlines()[1].split()
@@ -329,7 +336,7 @@ def test_what_was_not_measured_is_null() -> None:
 
 
 def test_csv() -> None:
-    rows = list(csv.DictReader(io.StringIO(tasks_csv(INTERVAL, [TASK, QUIET]))))
+    rows = list(csv.DictReader(io.StringIO(payers_csv(INTERVAL, [TASK, QUIET]))))
     assert [row["comm"] for row in rows] == ["fifteen-letters", "quiet"]
     assert rows[0]["interval.start_ns"] == "5000000000"
     assert rows[0]["interval.wall_ns"] == str(WALL)
@@ -340,10 +347,10 @@ def test_csv() -> None:
 
 
 def test_csv_without_a_header_continues_the_table() -> None:
-    whole = tasks_csv(INTERVAL, [TASK, QUIET])
-    parts = tasks_csv(INTERVAL, [TASK]) + tasks_csv(INTERVAL, [QUIET], header=False)
+    whole = payers_csv(INTERVAL, [TASK, QUIET])
+    parts = payers_csv(INTERVAL, [TASK]) + payers_csv(INTERVAL, [QUIET], header=False)
     assert whole == parts
-    assert tasks_csv(INTERVAL, []) == ""
+    assert payers_csv(INTERVAL, []) == ""
 
 
 HOSTILE = "\x1b[31m\n\t\x9b\u202e,\"'é漢"
@@ -355,7 +362,7 @@ def test_names_cannot_command_a_terminal_or_break_a_table() -> None:
     plain = shown(replace(INTERVAL, tasks=(replace(TASK, comm="x" * len(HOSTILE)),)))
     assert all(c.isprintable() or c == "\n" for c in told)
     assert len(told.splitlines()) == len(plain.splitlines())
-    (row,) = csv.DictReader(io.StringIO(tasks_csv(INTERVAL, [task])))
+    (row,) = csv.DictReader(io.StringIO(payers_csv(INTERVAL, [task])))
     assert row["comm"] == "?[31m????,\"'é漢"
     assert row["cgroup"] == "/?[31m????,\"'é漢"
     # Machines get the name as it is, in plain ASCII.

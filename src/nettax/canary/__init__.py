@@ -6,6 +6,8 @@ from nettax.canary.canary import Canary, CanaryInterval, CanaryReading
 from nettax.canary.histogram import Bucket, GapHistogram
 from nettax.canary.ipi import IpiGaps, IpiReading, IpiStorm
 from nettax.canary.loss import Loss, loss
+from nettax.canary.paced import Paced, PacedInterval, PacedReading
+from nettax.canary.working_set import Parts, Speed, WorkingSet, parts
 
 __all__ = [
     "Bucket",
@@ -17,5 +19,12 @@ __all__ = [
     "IpiReading",
     "IpiStorm",
     "Loss",
+    "Paced",
+    "PacedInterval",
+    "PacedReading",
+    "Parts",
+    "Speed",
+    "WorkingSet",
     "loss",
+    "parts",
 ]

@@ -17,7 +17,8 @@ from nettax.canary.process import EngineProcess
 from nettax.errors import NettaxError, UsageError
 from nettax.kernel import proc_pid
 
-Engine = Literal["chain", "gap", "working-set"]
+Engine = Literal["chain", "gap"]
+Kind = Engine | Literal["working-set"]
 
 GAP_THRESHOLD_NS = 250
 """The shortest pause that counts as a gap.
@@ -38,7 +39,7 @@ class CanaryReading:
     """
 
     pid: int
-    engine: Engine
+    engine: Kind
     stamp_ns: int
     """CLOCK_MONOTONIC."""
     cycles: int
@@ -94,7 +95,7 @@ class CanaryInterval:
     """What a canary did, and what stopped it, between two readings."""
 
     pid: int
-    engine: Engine
+    engine: Kind
     start_ns: int
     end_ns: int
     """CLOCK_MONOTONIC."""
@@ -182,7 +183,7 @@ class Canary:
         return read(self._process, self._engine)
 
 
-def read(process: EngineProcess, engine: Engine) -> CanaryReading:
+def read(process: EngineProcess, engine: Kind) -> CanaryReading:
     """Read an engine's progress and what the kernel says of the thread that runs it.
 
     :raises NettaxError: the engine has ended.

@@ -6,12 +6,14 @@ import importlib
 import os
 import signal
 import sys
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from nettax.errors import NettaxError
-from nettax.version import __version__
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 # Help texts stand here, so that `nettax --help` imports no verb.
 VERBS = {
@@ -27,6 +29,16 @@ VERBS = {
 }
 
 
+EXAMPLES = """
+\b
+Examples:
+  nettax doctor              what can be measured here
+  nettax stat -d 10          who paid for the network in ten seconds
+  nettax stat -- make -j4    what a command was billed, and what it got
+  nettax top                 the same, live
+"""
+
+
 class Verbs(click.Group):
     """A group whose commands are modules of this package."""
 
@@ -36,8 +48,35 @@ class Verbs(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in VERBS:
             return None
-        command: click.Command = importlib.import_module(f"nettax.cli.{name}").command
-        return command
+
+        def load() -> click.Command:
+            command: click.Command = importlib.import_module(f"nettax.cli.{name}").command
+            return command
+
+        if ctx.resilient_parsing:  # Tab
+            from nettax.cli.completion import offering
+
+            return offering(name, load)
+        return load()
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        word = args[0]
+        if word not in VERBS and not ctx.resilient_parsing and not word.startswith("-"):
+            from difflib import get_close_matches
+
+            near = get_close_matches(word, VERBS, n=1)
+            hint = f": did you mean {near[0]}?" if near else ""
+            ctx.fail(f"there is no command {word!r}{hint}")
+        return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        if incomplete.startswith("-"):
+            return click.Command.shell_complete(self, ctx, incomplete)
+        return [CompletionItem(v, help=h) for v, h in VERBS.items() if v.startswith(incomplete)]
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -51,12 +90,32 @@ class Verbs(click.Group):
             formatter.write_dl(list(VERBS.items()))
 
 
+def _version(context: click.Context, option: click.Parameter, asked: bool) -> None:
+    if not asked or context.resilient_parsing:
+        return
+    from nettax.experiment.about import about
+
+    first, *facts = about()
+    click.echo(" ".join(first))
+    for name, what in facts:
+        click.echo(f"  {name + ':':<16}{what}")
+    context.exit()
+
+
 @click.group(
     cls=Verbs,
+    epilog=EXAMPLES,
     context_settings={"help_option_names": ["-h", "--help"]},
     invoke_without_command=True,
 )
-@click.version_option(__version__, message="nettax %(version)s")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_version,
+    help="Show the version, and what a bug report needs with it.",
+)
 @click.pass_context
 def cli(context: click.Context) -> None:
     """The CPU bill of networking: who paid, for whom, and what it cost.

@@ -61,7 +61,6 @@ def share(text: str) -> float:
 @click.option(
     "--engine",
     type=click.Choice(["gap", "chain", "openssl"]),
-    default="gap",
     help="gap watches the cycle counter, chain computes, openssl is `openssl speed` (gap).",
 )
 @click.option(
@@ -83,7 +82,7 @@ def share(text: str) -> float:
 )
 @click.option("--load", is_flag=True, help="--working-set: part its loss, on traffic of its own.")
 @click.option(
-    "-r", "--repeat", type=click.IntRange(min=1), help="--load: rounds, 1.5 s for each size (20)."
+    "-r", "--repeat", type=click.IntRange(min=1), help="--load: rounds, 1.5 s for each size (40)."
 )
 @click.option("--huge-pages", is_flag=True, help="--working-set: 2 MiB pages, not 4 KiB.")
 @click.option("--watch", "do_watch", is_flag=True, help="Keep score: bursts at a small share.")
@@ -107,7 +106,7 @@ def share(text: str) -> float:
 @click.option("--json", "as_json", is_flag=True, help="One document; --watch: one a line.")
 def command(
     cpu: str | None,
-    engine: str,
+    engine: str | None,
     duration: int | None,
     idle: bool,
     cpu_time: bool,
@@ -132,22 +131,29 @@ def command(
     --working-set reads memory as programs do, and tells how much slower it was in the time that
     it had: the indirect cost. --watch runs in bursts, beside the work that the CPUs are there for.
     """
-    given = {
-        "--cpu-time": cpu_time and engine != "openssl" and "--engine openssl",
-        "--load": load and working_set is None and "--working-set SIZE",
-        "--huge-pages": huge_pages and working_set is None and "--working-set SIZE",
-        "--repeat": repeat is not None and not load and "--load",
-        "--share": most is not None and not do_watch and "--watch",
-        "--interval": interval is not None and not do_watch and "--watch",
-        "--alert": alert is not None and not do_watch and "--watch",
-        "--no-ledger": no_ledger and not do_watch and "--watch",
-    }
-    for option, wanted in given.items():
-        if wanted:
-            raise UsageError(f"{option} does nothing without {wanted}: add it")
-    modes = ("--calibrate", do_calibrate), ("--watch", do_watch), ("--working-set", working_set)
-    if len(asked := [name for name, value in modes if value]) > 1:
-        raise UsageError(f"{' and '.join(asked)} exclude each other")
+    _check_modes(
+        {
+            "--calibrate": do_calibrate,
+            "--watch": do_watch,
+            "--working-set": working_set is not None,
+            "--engine": engine is not None,
+        },
+        {
+            "--cpu-time": (cpu_time, "--engine openssl", engine == "openssl"),
+            "--load": (load, "--working-set SIZE", working_set is not None),
+            "--huge-pages": (huge_pages, "--working-set SIZE", working_set is not None),
+            "--repeat": (repeat is not None, "--load", load),
+            "--share": (most is not None, "--watch", do_watch),
+            "--interval": (interval is not None, "--watch", do_watch),
+            "--alert": (alert is not None, "--watch", do_watch),
+            "--no-ledger": (no_ledger, "--watch", do_watch),
+        },
+        {"--calibrate": do_calibrate, "--load": load, "--watch": do_watch},
+        {
+            "--idle": (idle, ("--calibrate", "--load", "--watch")),
+            "--duration": (duration is not None, ("--calibrate", "--load")),
+        },
+    )
     online = cpus.online()
     where = online[-1:] if cpu is None else cpus.select(cpu)
     if do_watch:
@@ -160,7 +166,7 @@ def command(
     if do_calibrate:
         _calibrate(where[0], as_json)
     elif working_set is not None and load:
-        _experiment(where[0], working_set, repeat or 20, huge_pages, as_json)
+        _experiment(where[0], working_set, repeat or 40, huge_pages, as_json)
     elif working_set is not None:
         if len(working_set) > 1:
             raise UsageError("--working-set takes one size: a list is for --load")
@@ -168,7 +174,28 @@ def command(
     elif engine == "openssl":
         _openssl(where[0], duration or 3, not cpu_time, idle, as_json)
     else:
-        _watch(where[0], engine, duration or 3, idle, as_json)
+        _watch(where[0], engine or "gap", duration or 3, idle, as_json)
+
+
+def _check_modes(
+    modes: dict[str, bool],
+    needs: dict[str, tuple[bool, str, bool]],
+    others: dict[str, bool],
+    useless: dict[str, tuple[bool, tuple[str, ...]]],
+) -> None:
+    """Refuse options that would do nothing.
+
+    `modes` exclude each other. Of each of `needs`: whether it is given, what it needs, and whether
+    that is; of each of `useless`: whether it is given, and with which of `others` it does nothing.
+    """
+    if len(asked := [name for name, given in modes.items() if given]) > 1:
+        raise UsageError(f"{' and '.join(asked)} exclude each other")
+    for option, (given, needed, there) in needs.items():
+        if given and not there:
+            raise UsageError(f"{option} does nothing without {needed}: add it")
+    for option, (given, without) in useless.items():
+        if given and (clash := [name for name in without if others[name]]):
+            raise UsageError(f"{option} does nothing with {clash[0]}: leave it out")
 
 
 def _calibrate(cpu: int, as_json: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+import ssl
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
@@ -17,7 +18,7 @@ from nettax.errors import NettaxError, UsageError
 from nettax.export.exporter import Exporter
 from nettax.export.guard import Gate
 from nettax.export.notify import notify
-from nettax.export.privileges import drop
+from nettax.export.privileges import account, drop
 from nettax.export.server import BACKLOG, Server
 from nettax.export.snapshot import Source
 from nettax.export.webconfig import WebConfig
@@ -58,6 +59,7 @@ Examples:
 @click.option("-C", "--cpu", metavar="CPUS", help="These CPUs only: 0,2-5.")
 @click.option(
     "--max-groups",
+    metavar="N",
     type=click.IntRange(0, 100_000),
     default=200,
     show_default=True,
@@ -65,6 +67,7 @@ Examples:
 )
 @click.option(
     "--tasks",
+    metavar="N",
     type=click.IntRange(0, 1000),
     default=0,
     help="Also so many tasks, those from which most was taken lately (none).",
@@ -84,11 +87,13 @@ def command(
 ) -> None:
     """The ledger, always on, as metrics for Prometheus at /metrics.
 
-    The kernel counts; a scrape reads, and between scrapes nothing happens. When all is loaded,
-    every privilege is dropped that reading does not take. Ends at Ctrl-C or SIGTERM.
+    The kernel counts, a scrape reads, and between scrapes nothing happens (with --tasks, room is
+    made for new ones once a second). When all is loaded, every privilege is dropped that reading
+    does not take. Ends at Ctrl-C or SIGTERM.
     """
     config = read_webconfig(web_config) if web_config else WebConfig()
     gate = Gate(config, _say)
+    who = account(user) if user else None
     chosen = None if cpu is None else cpu_lists.select(cpu)
     with ExitStack() as stack:
         sockets = [stack.enter_context(_listening(address)) for address in addresses]
@@ -103,7 +108,7 @@ def command(
             )
         )
         source = Source(ledger, max_groups, tasks)
-        standing = drop(user, source.snapshot)
+        standing = drop(who, source.snapshot)
         for each in sockets:
             _warn(each, config)
         refused: Counter[str] = Counter()
@@ -111,17 +116,18 @@ def command(
         server = Server(sockets, exporter.answer, gate, refused)
         urls = " and ".join(_url(each, config) for each in sockets)
         held = ", ".join(standing.capabilities) or "none"
-        _say(f"metrics at {urls}; running as uid {standing.uid}, capabilities: {held}")
-        asyncio.run(_serve(server, ledger if tasks else None))
+        ready = f"metrics at {urls}; running as uid {standing.uid}, capabilities: {held}"
+        asyncio.run(_serve(server, ledger if tasks else None, ready))
 
 
-async def _serve(server: Server, reaped: Ledger | None) -> None:
-    """Answer until a signal comes."""
+async def _serve(server: Server, reaped: Ledger | None, ready: str) -> None:
+    """Say that it is ready, and answer until a signal comes."""
     serving = asyncio.create_task(server.serve())
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, serving.cancel)
     reaping = loop.create_task(_reap(reaped)) if reaped else None
+    _say(ready)
     notify("READY=1")
     try:
         with suppress(asyncio.CancelledError):
@@ -172,7 +178,8 @@ def _listening(text: str) -> socket.socket:
 
 def _warn(listening: socket.socket, config: WebConfig) -> None:
     address = ip_address(listening.getsockname()[0])
-    if not address.is_loopback and not config.users and not (config.tls and config.tls.client_auth):
+    certified = config.tls is not None and config.tls.client_auth == ssl.CERT_REQUIRED
+    if not (address.is_loopback or config.users or certified):
         _say(
             f"warning: anybody who reaches {address} may read these metrics, names of\n"
             "containers and tasks among them: set passwords by --web.config.file"

@@ -56,8 +56,7 @@ def page(name: str) -> str:
         assert command, name  # noqa: S101
         context = click.Context(command, info_name=verb, parent=root)
         own, summary = PAGES[verb], VERBS[verb].rstrip(".")
-        tables = [TABLES[table] for table in VERB_TABLES.get(verb, ())]
-        fields = "\n".join(f"**{t.title}** ({_plain(t.unit)})\n\n{_list(t.fields)}" for t in tables)
+        fields = _metrics() if verb == "export" else _tables(verb)
         see = ["nettax(1)", *own.see_also]
     else:
         command, context, own, summary, fields = cli, root, COMMON, _SUMMARY, _UNITS
@@ -84,6 +83,20 @@ def page(name: str) -> str:
         + "".join(
             f"{_headed(title, '~')}{text}\n\n" for title, text in sections.items() if text.strip()
         )
+    )
+
+
+def _tables(verb: str) -> str:
+    """What a verb prints, each table below its title."""
+    tables = [TABLES[table] for table in VERB_TABLES.get(verb, ())]
+    return "\n".join(f"**{t.title}** ({_plain(t.unit)})\n\n{_list(t.fields)}" for t in tables)
+
+
+def _metrics() -> str:
+    from nettax.export.catalog import catalog
+
+    return _entries(
+        (f"**{_plain(metric.name)}** ({metric.kind})", _marked(metric.help)) for metric in catalog()
     )
 
 

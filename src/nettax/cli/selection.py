@@ -22,7 +22,12 @@ def selection(pid: str | None, cgroup: str | None, followed: bool = False) -> Se
     :raises MissingFeature: pids here are not the host's
     """
     if sum((pid is not None, cgroup is not None, followed)) > 1:
-        raise UsageError("-p, -G and a command exclude each other")
+        several = (
+            "-p, -G and a command exclude each other"
+            if followed
+            else "-p and -G exclude each other"
+        )
+        raise UsageError(several)
     if followed or pid is not None:
         require_host_pids()
     if followed:

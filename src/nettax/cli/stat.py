@@ -13,19 +13,23 @@ from typing import TextIO
 import click
 
 from nettax.cli.child import End, Gated
-from nettax.cli.selection import selection
+from nettax.cli.selection import Selected, selection
 from nettax.errors import UsageError
 from nettax.kernel import cpus as cpu_lists
+from nettax.kernel import proc_pid
+from nettax.kernel.features import sees_host_pids
 from nettax.ledger import Interval, Ledger, Reading, Toll
-from nettax.report.interval import by_taken, document, tasks_csv, text
+from nettax.report.interval import Payers, by_taken, document, payers_csv, text
 
 MOST_SECONDS = 10**9
+BY = ("process", "cgroup", "workload")
 REAP_S = 1.0  # how often to make room for new tasks
 EXAMPLES = """
 \b
 Examples:
   nettax stat -d 10                 ten seconds of the whole host
   nettax stat -C 0,2-5 -I 1         CPUs 0 and 2 to 5, a table every second
+  nettax stat --by workload -d 10   by container, unit and session
   nettax stat -p 1234 --json        one process, until Ctrl-C
   nettax stat -- make -j4           a command and all that it starts
 """
@@ -46,11 +50,12 @@ Examples:
 @click.option(
     "-I", "--interval", type=click.FloatRange(min=0.01), metavar="SECS", help="Report this often."
 )
-@click.option("-n", "--rows", type=click.IntRange(min=0), default=15, help="Tasks shown (15).")
+@click.option("--by", type=click.Choice(BY), help="Add tasks up by this.")
+@click.option("-n", "--rows", type=click.IntRange(min=0), default=15, help="Rows shown (15).")
 @click.option("--hist", is_flag=True, help="Run times of hard IRQs, softirqs and NAPI polls, log2.")
 @click.option("--time-programs", is_flag=True, help="Have the kernel time nettax's own programs.")
 @click.option("--json", "as_json", is_flag=True, help="One document; with -I, one a line.")
-@click.option("--csv", "as_csv", is_flag=True, help="The tasks, one a line.")
+@click.option("--csv", "as_csv", is_flag=True, help="The tasks or groups, one a line.")
 @click.option(
     "-o",
     "--output",
@@ -66,6 +71,7 @@ def command(
     cgroup: str | None,
     duration: float | None,
     interval: float | None,
+    by: str | None,
     rows: int,
     hist: bool,
     time_programs: bool,
@@ -93,15 +99,15 @@ def command(
 
     def show(counted: Interval) -> None:
         nonlocal header
-        tasks = by_taken(filter(selected, counted.tasks))
+        payers = _payers(counted, selected, by)
         if as_json:
             indent = None if interval else 1
-            output.write(json.dumps(document(counted, tasks), indent=indent) + "\n")
+            output.write(json.dumps(document(counted, payers, by), indent=indent) + "\n")
         elif as_csv:
-            output.write(tasks_csv(counted, tasks, header))
-            header = header and not tasks
+            output.write(payers_csv(counted, payers, header))
+            header = header and not payers
         else:
-            output.write(text(counted, tasks, rows) + "\n")
+            output.write(text(counted, payers, rows) + "\n")
         output.flush()
 
     child = Gated(words) if words else None
@@ -121,6 +127,19 @@ def command(
         finally:
             status = child.finish() if child else 0
     sys.exit(status)
+
+
+def _payers(interval: Interval, selected: Selected, by: str | None) -> Payers:
+    if by is None:
+        return by_taken(filter(selected, interval.tasks))
+    from nettax.ledger.groups import by_cgroup, by_process, by_workload, group_rows
+
+    tasks = filter(selected, interval.charges)
+    if by == "process":
+        found = by_process(tasks, proc_pid.comm if sees_host_pids() else lambda pid: None)
+    else:
+        found = {"cgroup": by_cgroup, "workload": by_workload}[by](tasks)
+    return by_taken(group_rows(found, interval))
 
 
 def _count(

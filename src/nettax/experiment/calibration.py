@@ -79,7 +79,7 @@ def calibrate(
     Takes about 1.5 s a round. `progress` is told how many windows are done, of how many.
 
     :raises UsageError: fewer than two CPUs online
-    :raises NettaxError: the IPIs did not arrive
+    :raises NettaxError: the IPIs did not arrive, or what they cost is lost in the noise
     """
     require_host_pids()
     online = cpus.online()
@@ -98,10 +98,12 @@ def calibrate(
         with Ledger(cpus=[victim]) as ledger:
             by_rate = _by_rate(storm, ledger, rounds, seed, step)
         attached, bare = _attached_and_bare(storm, victim, rounds, seed, step)
+    tolls = tuple(_toll(rate, runs) for rate, runs in by_rate.items())
+    _refuse_the_unknown(*tolls[-1])
     whole = [_gap(run) for run in attached]
     alone = [_gap(run) for run in bare]
     return Calibration(
-        tolls=tuple(_toll(rate, runs) for rate, runs in by_rate.items()),
+        tolls=tolls,
         traced=median([run.value.traced / run.value.interrupts for run in by_rate[RATES[-1]]]),
         bare=median(alone),
         own=paired_difference(whole, alone),
@@ -180,6 +182,16 @@ def _toll(rate: int, runs: list[Run[_Window]]) -> tuple[float, Estimate]:
         return unbooked / (run.value.interrupts - mean(w.interrupts for w in idle))
 
     return arrived, median([cost(run) for run in runs])
+
+
+def _refuse_the_unknown(rate: float, cost: Estimate) -> None:
+    """At the highest rate, where it is known best, an interrupt must be seen to cost something."""
+    if cost.low <= 0:
+        raise NettaxError(
+            f"what an interrupt costs is lost in this host's noise: {cost.median / 1e3:.2f} µs "
+            f"[{cost.low / 1e3:.2f}, {cost.high / 1e3:.2f}] at {rate:.0f}/s.\n"
+            "Nothing is kept. Try again when it is quiet"
+        )
 
 
 def _gap(run: Run[_Window]) -> float:

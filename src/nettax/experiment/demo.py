@@ -218,14 +218,9 @@ def _run(run: Run[_Window]) -> DemoRun:
         residual_without_toll=lost - taken,
         booked_residual=cpu.residual_ns / wall,
         packets_per_s=window.sent * 1e9 / window.wall_ns,
-        ns_per_packet=_ns_per_packet(cpu),
+        ns_per_packet=cpu.ns_per_packet,
         interrupts_per_s=cpu.hardirq_count * 1e9 / wall,
     )
-
-
-def _ns_per_packet(cpu: CpuShare) -> float | None:
-    packets = cpu.softirq_packets
-    return cpu.softirq_ns["net_rx"] / packets if packets else None
 
 
 def _beyond(share: float, before: float, after: float) -> float:

@@ -13,7 +13,7 @@ from nettax.canary.paced import Paced, PacedInterval, PacedReading
 from nettax.kernel.features import require_host_pids
 from nettax.ledger import Ledger, Reading, TaskShare, Toll
 
-__all__ = ["Line", "Score"]
+__all__ = ["SURE", "Line", "Score"]
 
 SURE = 1.96
 """Standard errors either side of a mean that hold 95 % (of normal errors)."""

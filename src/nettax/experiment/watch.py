@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -13,7 +14,10 @@ from nettax.canary.canary import Engine
 from nettax.kernel.features import require_host_pids
 from nettax.ledger import CpuShare, Ledger, TaskShare, Toll
 
-__all__ = ["Watch", "off", "watch"]
+__all__ = ["SPARE_S", "Watch", "off", "watch"]
+
+SPARE_S = 60
+"""How much longer than its work a canary may live: setting up and waiting take some time too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,12 @@ def watch(cpu: int, engine: Engine, duration_s: float) -> Watch:
     """
     require_host_pids()
     toll = Toll.load()
-    with off(cpu), Canary(cpu, engine) as canary, Ledger(cpus=[cpu], toll=toll) as ledger:
+    lifetime_s = math.ceil(duration_s) + SPARE_S
+    with (
+        off(cpu),
+        Canary(cpu, engine, lifetime_s=lifetime_s) as canary,
+        Ledger(cpus=[cpu], toll=toll) as ledger,
+    ):
         start = canary.read()
         time.sleep(duration_s)
         end = canary.read()

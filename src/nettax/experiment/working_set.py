@@ -21,6 +21,7 @@ it is `shared` that slows the canary, `indirect` is told too small rather than t
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -33,7 +34,7 @@ from nettax.experiment.environment import Environment, environment
 from nettax.experiment.estimate import Estimate, median
 from nettax.experiment.schedule import Run, Schedule, interleave
 from nettax.experiment.traffic import settle
-from nettax.experiment.watch import off
+from nettax.experiment.watch import SPARE_S, off
 from nettax.host import Host
 from nettax.kernel import cpus
 from nettax.kernel.features import require_host_pids
@@ -45,6 +46,8 @@ __all__ = ["PPS", "Experiment", "Observation", "Round", "SizeResult", "experimen
 PPS = 100_000
 WINDOW_S = 0.25
 SETTLE_S = 0.05
+MOST_ROUND_S = 12.0
+"""The longest that a round may take: its flows may each take 5 s to send their first packet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +83,10 @@ def observe(cpu: int, size: int, duration_s: float, *, huge_pages: bool = False)
     :raises NettaxError: there is not enough memory
     """
     require_host_pids()
+    lifetime_s = math.ceil(duration_s) + SPARE_S
     with (
         off(cpu),
-        WorkingSet(cpu, size, huge_pages=huge_pages) as canary,
+        WorkingSet(cpu, size, huge_pages=huge_pages, lifetime_s=lifetime_s) as canary,
         Ledger(cpus=[cpu], toll=Toll.load()) as ledger,
     ):
         windows = []
@@ -173,7 +177,7 @@ def experiment(
     sizes: Sequence[int],
     cpu: int | None = None,
     *,
-    rounds: int = 20,
+    rounds: int = 40,
     pps: int = PPS,
     huge_pages: bool = False,
     seed: int | None = None,
@@ -193,7 +197,10 @@ def experiment(
         raise UsageError("--load takes two CPUs, one sends to the other: one is online")
     victim = online[-1] if cpu is None else cpu
     sender = next(other for other in reversed(online) if other != victim)
-    canaries = [WorkingSet(victim, size, huge_pages=huge_pages) for size in sizes]
+    lifetime_s = math.ceil(rounds * MOST_ROUND_S) + SPARE_S
+    canaries = [
+        WorkingSet(victim, size, huge_pages=huge_pages, lifetime_s=lifetime_s) for size in sizes
+    ]
     schedule = Schedule.draw(["load", "control"], rounds, seed)
     toll = Toll.load()
     done, results = 0, []

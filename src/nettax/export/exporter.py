@@ -96,13 +96,13 @@ class Exporter:
             ("scrape_failures", "Readings that failed.", self._failures),
             ("scrape_seconds", "Wall time of readings, this one excluded.", self._spent_s),
         ):
-            yield Family(f"nettax_exporter_{name}", "counter", text, [("_total", (), value)])
+            yield Family(f"nettax_exporter_{name}", "counter", text, [("_total", "", value)])
         yield Family(
             "nettax_exporter_refused_connections",
             "counter",
             "Connections that ended without all answers that they asked for.",
             [
-                ("_total", (("reason", reason),), refused[reason])
+                ("_total", f'reason="{reason}"', refused[reason])
                 for reason in ("broken", "evicted", "malformed", "timeout", "tls")
             ],
         )
@@ -119,4 +119,4 @@ def _process(start_s: float) -> Iterator[Family]:
         ("start_time_seconds", "gauge", "Start of the exporter since 1970.", start_s),
     ):
         suffix = "_total" if kind == "counter" else ""
-        yield Family(f"process_{name}", kind, text, [(suffix, (), value)])
+        yield Family(f"process_{name}", kind, text, [(suffix, "", value)])

@@ -1,8 +1,8 @@
 """The two text formats of metrics, Prometheus' own and OpenMetrics, rendered fast.
 
 Prometheus' client library takes 12 µs a sample for the one and 22 µs for the other, which for 500
-samples is most of what a scrape may cost. Here a series' name and labels are put together once and
-remembered, and a sample takes a twentieth. The library's parsers are the tests' oracle.
+samples is most of what a scrape may cost. Here labels are text from the start, and a sample takes
+a tenth for both formats. The library's parsers are the tests' oracle.
 
 https://prometheus.io/docs/instrumenting/exposition_formats/
 https://github.com/prometheus/OpenMetrics/blob/main/specification/OpenMetrics.md
@@ -14,16 +14,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-__all__ = ["OPENMETRICS", "PLAIN", "Exposition", "Family", "Sample", "wants_openmetrics"]
+__all__ = ["OPENMETRICS", "PLAIN", "Exposition", "Family", "Sample", "label", "wants_openmetrics"]
 
 PLAIN = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
-Labels = tuple[tuple[str, str], ...]
-Sample = tuple[str, Labels, float]
-"""What follows the family's name (`_total`, `_bucket`, nothing), labels, and the value."""
-
-SERIES = 1 << 16  # names of series that are remembered; 15 MB at the very most
+Sample = tuple[str, str, float]
+"""What follows the family's name (`_total`, `_bucket`, nothing), labels as `label` makes them,
+joined by commas, and the value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +60,10 @@ class Exposition:
         openmetrics: list[str] = []
         last, now = self._last, {}
         for family in families:
+            name, only_grows = family.name, family.type in ("counter", "histogram")
             lines = []
-            only_grows = family.type in ("counter", "histogram")
             for suffix, labels, value in family.samples:
-                series = _series(family.name + suffix, labels)
+                series = f"{name}{suffix}{{{labels}}}" if labels else name + suffix
                 if only_grows:
                     before = last.get(series, value)
                     now[series] = value = before if before > value else value
@@ -77,18 +75,12 @@ class Exposition:
         return "".join(plain).encode(), ("".join(openmetrics) + "# EOF\n").encode()
 
 
-@lru_cache(maxsize=SERIES)
-def _series(name: str, labels: Labels) -> str:
-    if not labels:
-        return name
-    pairs = ",".join(f'{key}="{_quoted(text)}"' for key, text in labels)
-    return f"{name}{{{pairs}}}"
-
-
-def _quoted(text: str) -> str:
-    r"""A label's value, in UTF-8 whatever its owner chose; other bytes as ``\xNN``."""
+@lru_cache(maxsize=4096)
+def label(name: str, text: str) -> str:
+    r"""One label: in UTF-8 whatever its owner chose as its text, other bytes as ``\xNN``."""
     text = text.encode(errors="backslashreplace").decode()
-    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+    text = text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+    return f'{name}="{text}"'
 
 
 def _plain_head(family: Family) -> str:

@@ -11,9 +11,11 @@ import os
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from nettax.export.exposition import Family, Sample
+from nettax.export.exposition import Family, Sample, label
 from nettax.export.snapshot import Snapshot
 from nettax.ledger import Charges, CpuShare, TaskCharges, TollPoint
+from nettax.ledger.charges import BY_TRIGGER, DISPLACED
+from nettax.ledger.rows import KTHREADS, TRIGGERS, VECTORS
 from nettax.version import __version__
 
 __all__ = ["families"]
@@ -23,8 +25,9 @@ S = 1e9  # ns; divided by, times have nine digits, multiplied they have noise
 # 2^27, an eighth of a second. Slot i counts runs of [2^i, 2^(i+1)) ns; a bucket includes its upper
 # bound, so that a run of just 2^(i+1) ns is one bucket too high.
 BOUNDS = range(9, 28)
+NET_RX, NET_TX = VECTORS.index("net_rx"), VECTORS.index("net_tx")
 
-Group = tuple[tuple[tuple[str, str], ...], Charges]
+Group = tuple[str, Charges]
 """The labels of a workload or task, and what it was charged."""
 
 
@@ -34,7 +37,7 @@ def families(snapshot: Snapshot) -> Iterator[Family]:
     yield from _cpus(snapshot)
     yield from _toll(snapshot.toll)
     workloads = [
-        ((("kind", kind), ("name", name)), charges)
+        (f"{label('kind', kind)},{label('name', name)}", charges)
         for (kind, name), charges in snapshot.workloads.items()
     ]
     yield from _charges("workload", "Tasks of a container, unit or cgroup", workloads)
@@ -51,18 +54,20 @@ def families(snapshot: Snapshot) -> Iterator[Family]:
 
 
 def _labelled(task: TaskCharges) -> Group:
-    return (("pid", str(task.pid)), ("comm", task.comm)), task.charges
+    return f'pid="{task.pid}",{label("comm", task.comm)}', task.charges
 
 
 def _information(snapshot: Snapshot) -> Iterator[Family]:
-    build = (
-        ("version", __version__),
-        ("kernel", os.uname().release),
-        ("pythonversion", platform.python_version()),
+    build = ",".join(
+        (
+            label("version", __version__),
+            label("kernel", os.uname().release),
+            label("pythonversion", platform.python_version()),
+        )
     )
     yield Family("nettax_build", "info", "What is running, and where.", [("_info", build, 1)])
     apart = {True: "no", False: "yes", None: "unknown"}[snapshot.accounting.interrupts_apart]
-    mode = (("mode", snapshot.accounting.mode), ("interrupts_billed_to_tasks", apart))
+    mode = f'{label("mode", snapshot.accounting.mode)},interrupts_billed_to_tasks="{apart}"'
     yield Family(
         "nettax_accounting",
         "info",
@@ -71,37 +76,30 @@ def _information(snapshot: Snapshot) -> Iterator[Family]:
     )
 
 
-def _counter(name: str, text: str, samples: Iterable[tuple[Sequence[str], float]]) -> Family:
-    """A counter; labels come as alternating names and values."""
-    return Family(
-        f"nettax_{name}",
-        "counter",
-        text,
-        [
-            ("_total", tuple(zip(labels[::2], labels[1::2], strict=True)), value)
-            for labels, value in samples
-        ],
-    )
+def _counter(name: str, text: str, samples: Iterable[tuple[str, float]]) -> Family:
+    """A counter, by labels and values."""
+    totals = [("_total", labels, value) for labels, value in samples]
+    return Family(f"nettax_{name}", "counter", text, totals)
 
 
 def _gauge(name: str, text: str, value: float) -> Family:
-    return Family(f"nettax_{name}", "gauge", text, [("", (), value)])
+    return Family(f"nettax_{name}", "gauge", text, [("", "", value)])
 
 
 def _cpus(snapshot: Snapshot) -> Iterator[Family]:
     cpus = snapshot.cpus
 
-    def each(get: Callable[[CpuShare], float]) -> list[tuple[Sequence[str], float]]:
-        return [(("cpu", str(cpu.cpu)), get(cpu)) for cpu in cpus]
+    def each(get: Callable[[CpuShare], float]) -> list[tuple[str, float]]:
+        return [(f'cpu="{cpu.cpu}"', get(cpu)) for cpu in cpus]
 
-    def seconds(get: Callable[[CpuShare], int]) -> list[tuple[Sequence[str], float]]:
-        return each(lambda cpu: get(cpu) / S)
+    def seconds(get: Callable[[CpuShare], int]) -> list[tuple[str, float]]:
+        return [(f'cpu="{cpu.cpu}"', get(cpu) / S) for cpu in cpus]
 
     def by(
         key: str, get: Callable[[CpuShare], Mapping[str, int]], unit: float = S
-    ) -> list[tuple[Sequence[str], float]]:
+    ) -> list[tuple[str, float]]:
         return [
-            (("cpu", str(cpu.cpu), key, name), value / unit if unit != 1 else value)
+            (f'cpu="{cpu.cpu}",{key}="{name}"', value / unit if unit != 1 else value)
             for cpu in cpus
             for name, value in get(cpu).items()
         ]
@@ -153,7 +151,7 @@ def _cpus(snapshot: Snapshot) -> Iterator[Family]:
     yield _counter(
         "cpu_squeezes",
         "Times that NET_RX stopped with work left, its budget or time used up.",
-        [(("cpu", str(cpu)), count) for cpu, count in snapshot.squeezes.items()],
+        [(f'cpu="{cpu}"', count) for cpu, count in snapshot.squeezes.items()],
     )
     yield _counter("cpu_context_switches", "Task switches.", each(lambda cpu: cpu.switches))
     yield _counter(
@@ -165,7 +163,7 @@ def _cpus(snapshot: Snapshot) -> Iterator[Family]:
         "nettax_cpu_online",
         "gauge",
         "1 while the CPU is online; the accounts of one that is not stand still.",
-        [("", (("cpu", str(cpu.cpu)),), int(cpu.online)) for cpu in cpus],
+        [("", f'cpu="{cpu.cpu}"', int(cpu.online)) for cpu in cpus],
     )
 
 
@@ -180,7 +178,7 @@ def _accounts(cpu: CpuShare) -> dict[str, int]:
 
 
 def _signed(name: str, text: str, cpus: Sequence[CpuShare]) -> Family:
-    samples: list[Sample] = [("", (("cpu", str(cpu.cpu)),), cpu.residual_ns / S) for cpu in cpus]
+    samples: list[Sample] = [("", f'cpu="{cpu.cpu}"', cpu.residual_ns / S) for cpu in cpus]
     return Family(f"nettax_{name}", "gauge", text, samples)
 
 
@@ -196,7 +194,7 @@ def _toll(points: Mapping[int, TollPoint]) -> Iterator[Family]:
             f"nettax_cpu_interrupt_toll{suffix}_seconds",
             "gauge",
             f"Cost of one interrupt outside the tracepoints, at this CPU's rate of them; {what}.",
-            [("", (("cpu", str(cpu)),), get(point) / S) for cpu, point in points.items()],
+            [("", f'cpu="{cpu}"', get(point) / S) for cpu, point in points.items()],
         )
 
 
@@ -207,11 +205,18 @@ def _charges(prefix: str, whose: str, groups: Sequence[Group]) -> Iterator[Famil
         samples = [("_total", labels, get(charges)) for labels, charges in groups]
         return Family(f"nettax_{prefix}_{name}", "counter", f"{whose}: {text}", samples)
 
-    def by(name: str, text: str, key: str, get: Callable[[Charges], Mapping[str, int]]) -> Family:
+    def by(
+        name: str,
+        text: str,
+        key: str,
+        parts: Sequence[str],
+        get: Callable[[Charges], Sequence[int]],
+    ) -> Family:
+        ends = [f',{key}="{part}"' for part in parts]
         samples = [
-            ("_total", (*labels, (key, part)), ns / S)
+            ("_total", labels + end, ns / S)
             for labels, charges in groups
-            for part, ns in get(charges).items()
+            for end, ns in zip(ends, get(charges), strict=True)
         ]
         return Family(f"nettax_{prefix}_{name}", "counter", f"{whose}: {text}", samples)
 
@@ -225,19 +230,22 @@ def _charges(prefix: str, whose: str, groups: Sequence[Group]) -> Iterator[Famil
         "stolen_seconds",
         "time that interrupts took while it was on a CPU; other is all but network softirqs.",
         "source",
+        ("hardirq", "net_rx", "net_tx", "other"),
         _sources,
     )
     yield by(
         "stolen_softirq_seconds",
         "the softirqs among it, by what ran them; bh_enable is mostly its own sending.",
         "trigger",
-        lambda charges: charges.stolen_by_trigger_ns,
+        TRIGGERS,
+        lambda charges: charges.values[BY_TRIGGER],
     )
     yield by(
         "displaced_seconds",
         "time it waited for a CPU on which a network kernel thread ran; who waited, in full.",
         "kthread",
-        lambda charges: charges.displaced_ns,
+        KTHREADS,
+        lambda charges: charges.values[DISPLACED],
     )
     yield counter(
         "waiting_seconds", "time it waited for a CPU, whatever ran there.", lambda c: c.wait_ns / S
@@ -246,10 +254,10 @@ def _charges(prefix: str, whose: str, groups: Sequence[Group]) -> Iterator[Famil
     yield counter("context_switches", "times it left a CPU.", lambda c: c.switches)
 
 
-def _sources(charges: Charges) -> dict[str, int]:
-    stolen = charges.stolen_ns
-    shown = {name: stolen[name] for name in ("hardirq", "net_rx", "net_tx")}
-    return {**shown, "other": sum(stolen.values()) - sum(shown.values())}
+def _sources(charges: Charges) -> tuple[int, int, int, int]:
+    softirqs = charges.softirq_ns
+    received, sent = softirqs[NET_RX], softirqs[NET_TX]
+    return charges.hardirq_ns, received, sent, sum(softirqs) - received - sent
 
 
 def _histograms(snapshot: Snapshot) -> Iterator[Family]:
@@ -261,18 +269,18 @@ def _histograms(snapshot: Snapshot) -> Iterator[Family]:
         "nettax_hardirq_duration_seconds",
         "histogram",
         "How long hard IRQs ran.",
-        _buckets((), slots.pop("hardirq"), hardirq_ns),
+        _buckets("", slots.pop("hardirq"), hardirq_ns),
     )
     yield Family(
         "nettax_napi_poll_duration_seconds",
         "histogram",
         "How long NAPI polls in softirqs ran.",
-        _buckets((), slots.pop("poll"), None),
+        _buckets("", slots.pop("poll"), None),
     )
     samples = []
     for vector, counts in slots.items():
         total = sum(cpu.softirq_ns[vector] for cpu in snapshot.cpus)
-        samples += _buckets((("vector", vector),), counts, total)
+        samples += _buckets(f'vector="{vector}"', counts, total)
     yield Family(
         "nettax_softirq_duration_seconds",
         "histogram",
@@ -281,17 +289,16 @@ def _histograms(snapshot: Snapshot) -> Iterator[Family]:
     )
 
 
-def _buckets(
-    labels: tuple[tuple[str, str], ...], slots: Sequence[int], total_ns: int | None
-) -> list[Sample]:
+def _buckets(labels: str, slots: Sequence[int], total_ns: int | None) -> list[Sample]:
     """Cumulative buckets of a log2 histogram, and where it is known the sum."""
     samples: list[Sample] = []
+    start = f"{labels}," if labels else ""
     below = sum(slots[: BOUNDS.start])
     for slot in BOUNDS:
         below += slots[slot]
-        samples.append(("_bucket", (*labels, ("le", str((2 << slot) / 1e9))), below))
+        samples.append(("_bucket", f'{start}le="{(2 << slot) / S}"', below))
     count = sum(slots)
-    samples.append(("_bucket", (*labels, ("le", "+Inf")), count))
+    samples.append(("_bucket", f'{start}le="+Inf"', count))
     if total_ns is not None:
         samples += [("_count", labels, count), ("_sum", labels, total_ns / S)]
     return samples
@@ -313,7 +320,7 @@ def _events(snapshot: Snapshot) -> Iterator[Family]:
             events.unkept_ns / S,
         ),
     ):
-        yield _counter(name, text, [((), value)])
+        yield _counter(name, text, [("", value)])
     if cost.bpf_ns is not None and cost.bpf_runs is not None:
-        yield _counter("bpf_seconds", "Time inside nettax's programs.", [((), cost.bpf_ns / S)])
-        yield _counter("bpf_runs", "Runs of nettax's programs.", [((), cost.bpf_runs)])
+        yield _counter("bpf_seconds", "Time inside nettax's programs.", [("", cost.bpf_ns / S)])
+        yield _counter("bpf_runs", "Runs of nettax's programs.", [("", cost.bpf_runs)])

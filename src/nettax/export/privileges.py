@@ -1,9 +1,9 @@
 """Giving up what loading took: the user, every capability, and the way back to them.
 
-Which capabilities a reading takes is asked of the kernel, not inferred from its version: since
-v6.0 (commit c8644cd0efe7, "bpf: refine kernel.unprivileged_bpf_disabled behaviour") whoever holds a
-map's or a program's descriptor may read and run it; before, bpf(2) asked for CAP_BPF wherever
-kernel.unprivileged_bpf_disabled was set.
+Which capabilities a reading takes is asked of the kernel, not inferred from its version. Whoever
+holds a map's or a program's descriptor may read and run it since 2022 ("bpf: refine
+kernel.unprivileged_bpf_disabled behaviour"); before, bpf(2) asked for CAP_BPF wherever that sysctl
+was set.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from nettax.errors import MissingPrivilege, NettaxError, UsageError
 from nettax.kernel.files import read_text
 
-__all__ = ["Standing", "drop"]
+__all__ = ["Standing", "account", "drop"]
 
 # include/uapi/linux/capability.h
 CAPABILITIES = {"CAP_PERFMON": 38, "CAP_BPF": 39}
@@ -44,16 +44,30 @@ class Standing:
     capabilities: tuple[str, ...]
 
 
-def drop(user: str | None, read: Callable[[], object]) -> Standing:
-    """Become `user`, keep only the capabilities without which `read` fails, and lock the door.
-
-    To be called while there is one thread: capabilities belong to threads.
+def account(user: str) -> pwd.struct_passwd:
+    """A user to become, by name or number.
 
     :raises UsageError: there is no such user, or it is root
     :raises MissingPrivilege: only root can become somebody else
+    """
+    try:
+        found = pwd.getpwuid(int(user)) if user.isdigit() else pwd.getpwnam(user)
+    except KeyError:
+        raise UsageError(f"there is no user {user!r}") from None
+    if found.pw_uid == 0 or found.pw_gid == 0:
+        raise UsageError(f"--user {user} would leave nettax root's rights: name another")
+    if os.geteuid() != 0:
+        raise MissingPrivilege("only root can become another user: leave --user out")
+    return found
+
+
+def drop(who: pwd.struct_passwd | None, read: Callable[[], object]) -> Standing:
+    """Become another user, keep only the capabilities without which `read` fails, lock the door.
+
+    To be called while there is one thread: capabilities belong to threads.
+
     :raises NettaxError: the kernel did not take something away
     """
-    who = _account(user) if user else None
     _drop_bounding_set()
     if who:
         _prctl(_PR_SET_KEEPCAPS, 1)
@@ -78,18 +92,6 @@ def drop(user: str | None, read: Callable[[], object]) -> Standing:
     if _permitted() & ~needed or (who and 0 in os.getresuid() + os.getresgid()):
         raise NettaxError("privileges could not be dropped: this is not the process to run")
     return Standing(os.getuid(), tuple(n for n in names if needed >> CAPABILITIES[n] & 1))
-
-
-def _account(user: str) -> pwd.struct_passwd:
-    try:
-        found = pwd.getpwuid(int(user)) if user.isdigit() else pwd.getpwnam(user)
-    except KeyError:
-        raise UsageError(f"there is no user {user!r}") from None
-    if found.pw_uid == 0 or found.pw_gid == 0:
-        raise UsageError(f"--user {user} would leave nettax root's rights: name another")
-    if os.geteuid() != 0:
-        raise MissingPrivilege("only root can become another user: leave --user out")
-    return found
 
 
 def _drop_bounding_set() -> None:

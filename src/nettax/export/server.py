@@ -2,8 +2,9 @@
 
 One thread and one event loop. Every connection has a deadline for whatever it is doing, heads have
 a limit, and there are never more than so many connections: when one more comes, the one that was
-served longest ago, or never, has to go. So a client that keeps many connections open and says
-nothing keeps only itself from being served. Requests are answered one after the other.
+served longest ago, or never, has to go, half a second after that at the earliest. So a crowd that
+comes at once is served, and a client that keeps many connections open and says nothing keeps only
+itself from being served. Requests are answered one after the other.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import ssl
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from http import HTTPStatus
 from typing import Protocol
 
@@ -28,6 +30,8 @@ IDLE_S = 330.0  # between two requests; Prometheus itself closes idle connection
 WRITE_S = 30.0
 LINGER_S = 1.0
 LINGER_BYTES = 1 << 20
+GRACE_S = 0.5  # for which nobody is sent away
+TURNS = 8  # of the event loop, from accepting a connection to answering what it said
 BACKLOG = 256
 RETRY_S = 0.1  # after a lack of descriptors
 
@@ -61,8 +65,9 @@ class Server:
         self._answer = answer
         self._guard = guard
         self._refused = refused
-        # In the order in which they came or were last served.
-        self._connections: dict[asyncio.Task[None], None] = {}
+        # With when they came or were last served, in that order.
+        self._connections: dict[asyncio.Task[None], float] = {}
+        self._ended = asyncio.Event()
 
     async def serve(self) -> None:
         """Accept and answer; cancel the task that runs this to stop it."""
@@ -84,6 +89,7 @@ class Server:
     async def _accept(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         while True:
+            await self._make_room()
             try:
                 accepted, _ = await loop.sock_accept(listening)
             except ConnectionError:  # it went away while it waited
@@ -93,11 +99,37 @@ class Server:
                 self._evict()
                 await asyncio.sleep(RETRY_S)
                 continue
-            if len(self._connections) >= MOST_CONNECTIONS:
-                self._evict()
             task = loop.create_task(self._connection(accepted))
-            self._connections[task] = None
-            task.add_done_callback(lambda task: self._connections.pop(task, None))
+            self._connections[task] = loop.time()
+            task.add_done_callback(partial(self._forget, accepted))
+
+    def _forget(self, accepted: socket.socket, task: asyncio.Task[None]) -> None:
+        # Closed here, not by the task: one that is cancelled before it begins runs no line.
+        accepted.close()
+        self._connections.pop(task, None)
+        self._ended.set()
+
+    async def _make_room(self) -> None:
+        """Wait for a connection to end, or for the one served longest ago to have had its time.
+
+        Meanwhile newcomers wait in the kernel's queue: a crowd that comes at once is served.
+        """
+        loop = asyncio.get_running_loop()
+        while len(self._connections) >= MOST_CONNECTIONS:
+            oldest, since = next(iter(self._connections.items()))
+            left = since + GRACE_S - loop.time()
+            if left <= 0:
+                # On a busy host its request may be here, and only not have had its turn.
+                for _ in range(TURNS):
+                    await asyncio.sleep(0)
+                if oldest in self._connections and self._connections[oldest] == since:
+                    self._evict()
+                    return
+                continue
+            self._ended.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await self._ended.wait()
 
     def _evict(self) -> None:
         if self._connections:
@@ -117,7 +149,8 @@ class Server:
                 patience = IDLE_S
                 task = asyncio.current_task()
                 if task in self._connections:  # to the end of the queue of those that may go
-                    self._connections[task] = self._connections.pop(task)
+                    del self._connections[task]
+                    self._connections[task] = asyncio.get_running_loop().time()
             await _linger(reader, writer)
         except TimeoutError:
             self._count("timeout")
@@ -128,7 +161,6 @@ class Server:
         finally:
             if isinstance(transport, asyncio.WriteTransport):
                 transport.abort()
-            accepted.close()
 
     async def _exchange(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, patience: float

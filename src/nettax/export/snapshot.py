@@ -6,7 +6,7 @@ The only module here that reads the ledger. Between two snapshots it does nothin
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +26,7 @@ from nettax.ledger import (
     TaskCharges,
     TollPoint,
 )
+from nettax.ledger.rows import VECTORS
 
 __all__ = ["Snapshot", "Source"]
 
@@ -80,6 +81,7 @@ class Source:
         began = self._ledger.began
         whole = replace(reading, histograms={}, cgroups={}) - began
         now_s = reading.time_ns / 1e9
+        self._last = reading  # at once: should what follows fail, nothing is counted twice
         self._workloads.update(since.cgroups, self._ledger.cgroup_paths, now_s)
         gone = self._gone(since.cgroups.keys())
         self._ledger.forget_cgroups(gone)
@@ -143,17 +145,14 @@ def _rate(cpu: CpuShare) -> float:
 
 def _summed(reading: Reading) -> dict[str, Sequence[int]]:
     """Run times over all CPUs, since the ledger began."""
-    from nettax.ledger.rows import VECTORS
-
-    rows: list[Any] = list(reading.histograms.values())
+    rows = list(reading.histograms.values())
     if not rows:
         return {}
-    hardirq, softirq, poll = (
-        list(columns[0])
-        if len(rows) == 1
-        else [sum(column) for column in zip(*columns, strict=True)]
-        for columns in zip(*((row.hardirq, row.softirq, row.poll) for row in rows), strict=True)
-    )
+
+    def total(get: Callable[[Any], Sequence[int]]) -> list[int]:
+        return [sum(slots) for slots in zip(*map(get, rows), strict=True)]
+
+    hardirq, softirq = total(lambda row: row.hardirq), total(lambda row: row.softirq)
     slots = len(hardirq)
     vectors = {name: softirq[i * slots :][:slots] for i, name in enumerate(VECTORS)}
-    return {"hardirq": hardirq, **vectors, "poll": poll}
+    return {"hardirq": hardirq, **vectors, "poll": total(lambda row: row.poll)}

@@ -26,6 +26,12 @@ RETIRE_S = 60.0
 found it, so that each of several Prometheis should have seen it."""
 
 
+def _text(name: str) -> str:
+    """A name as a scrape shows it: two that look the same there are one workload, not two series,
+    for which Prometheus would refuse the whole scrape."""
+    return name.encode(errors="backslashreplace").decode()
+
+
 @dataclass(slots=True)
 class _Group:
     """One series' worth."""
@@ -62,7 +68,7 @@ class Workloads:
         if fresh:
             for cgroup, path in paths(fresh).items():
                 found = workload(path) if cgroup and path else None
-                self._labels[cgroup] = (found.kind, found.name) if found else OTHER
+                self._labels[cgroup] = (found.kind, _text(found.name)) if found else OTHER
         self._assign(grown)
         for cgroup, charges in grown.items():
             label = self._labels[cgroup]

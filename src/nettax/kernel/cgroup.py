@@ -132,10 +132,18 @@ class Cgroups:
         return frozenset((cgroup_id, *found))
 
     def _walk(self) -> None:
-        for directory, _, _ in os.walk(self.mount):
+        """By what directories tell of their entries, kind and inode: no file is looked at."""
+        self._paths[self.mount.stat().st_ino] = "/"
+        pending = [""]
+        while pending:
+            path = pending.pop()
             try:
-                cgroup_id = Path(directory).stat().st_ino
-            except FileNotFoundError:  # removed since its parent was listed
+                entries = os.scandir(f"{self.mount}{path}")
+            except OSError:  # removed since its parent was listed, or closed to this user
                 continue
-            path = directory.removeprefix(str(self.mount))
-            self._paths[cgroup_id] = path or "/"
+            with entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        below = f"{path}/{entry.name}"
+                        self._paths[entry.inode()] = below
+                        pending.append(below)

@@ -13,7 +13,7 @@ from typing import Any
 
 from nettax.errors import MissingFeature
 
-__all__ = ["TestRunOpts", "check", "libbpf"]
+__all__ = ["TestRunOpts", "check", "libbpf", "version"]
 
 
 class TestRunOpts(ctypes.Structure):
@@ -86,6 +86,7 @@ def libbpf() -> ctypes.CDLL:
         "bpf_obj_get_info_by_fd": (integer, [integer, pointer, ctypes.POINTER(ctypes.c_uint32)]),
         "bpf_enable_stats": (integer, [integer]),
         "libbpf_set_print": (pointer, [pointer]),
+        "libbpf_version_string": (text, []),
     }
     for name, (result, arguments) in signatures.items():
         function = getattr(lib, name)
@@ -93,6 +94,15 @@ def libbpf() -> ctypes.CDLL:
     if "NETTAX_DEBUG" not in os.environ:  # users are told by errno; libbpf's log is for programmers
         lib.libbpf_set_print(None)
     return lib
+
+
+def version() -> str:
+    """The version that the library says of itself: ``1.1``.
+
+    :raises MissingFeature: it is not installed
+    """
+    said: bytes = libbpf().libbpf_version_string()
+    return said.decode().removeprefix("v")
 
 
 def check(result: int, what: str) -> None:

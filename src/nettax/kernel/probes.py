@@ -51,15 +51,13 @@ def _path(name: str, find: Callable[[], Path]) -> Probe:
 
 
 def _libbpf() -> Probe:
-    import ctypes  # 5 ms that no other probe needs
+    from nettax.kernel import libbpf  # ctypes: 5 ms that no other probe needs
 
     try:
-        library = ctypes.CDLL("libbpf.so.1")
-        library.libbpf_version_string.restype = ctypes.c_char_p
-        version: bytes = library.libbpf_version_string()
-    except OSError as error:
-        return Probe("libbpf", False, str(error), "apt install libbpf1")
-    return Probe("libbpf", True, f"libbpf.so.1 is {version.decode()}", None)
+        return Probe("libbpf", True, f"libbpf.so.1 is {libbpf.version()}", None)
+    except Unsupported as error:
+        problem, _, fix = str(error).partition("\n")
+        return Probe("libbpf", False, problem, fix.removeprefix("Install it: "))
 
 
 def _capabilities() -> list[Probe]:

@@ -3,7 +3,7 @@
 from nettax.ledger.charges import Charges
 from nettax.ledger.ledger import Ledger
 from nettax.ledger.reading import Interval, Reading
-from nettax.ledger.rows import CpuShare, Events, OwnCost, TaskShare, TollShare
+from nettax.ledger.rows import CpuShare, Events, GroupShare, OwnCost, TaskShare, TollShare
 from nettax.ledger.tasks import TaskCharges
 from nettax.ledger.toll import Toll, TollPoint
 
@@ -11,6 +11,7 @@ __all__ = [
     "Charges",
     "CpuShare",
     "Events",
+    "GroupShare",
     "Interval",
     "Ledger",
     "OwnCost",

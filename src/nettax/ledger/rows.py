@@ -13,6 +13,7 @@ __all__ = [
     "VECTORS",
     "CpuShare",
     "Events",
+    "GroupShare",
     "OwnCost",
     "TaskShare",
     "TollShare",
@@ -87,6 +88,17 @@ class CpuShare:
     """The hypervisor's, from /proc/stat: inside the other accounts, as `toll_ns` is."""
     toll_ns: TollShare | None
 
+    @property
+    def ns_per_packet(self) -> float | None:
+        """NET_RX time by packets polled in softirqs; None where less than a tenth of its runs poll.
+
+        A CPU that hands its packets to others (RPS) runs NET_RX to send them IPIs, without a poll
+        (net/core/dev.c, net_rps_action_and_irq_enable): few packets would have all of that time.
+        """
+        if not self.softirq_packets or 10 * self.polls < self.softirq_count["net_rx"]:
+            return None
+        return self.softirq_ns["net_rx"] / self.softirq_packets
+
     @classmethod
     def total(cls, rows: Sequence[Self]) -> Self:
         """All rows as one, field by field; `cpu` is how many there are.
@@ -150,6 +162,37 @@ class TaskShare:
     def kept_off_ns(self) -> int:
         """All that kept it from running: what was stolen, and its waiting for whatever reason."""
         return sum(self.stolen_ns.values()) + self.wait_ns
+
+
+@dataclass(frozen=True, slots=True)
+class GroupShare:
+    """What several tasks were billed, and what they got, together; fields as in `TaskShare`."""
+
+    name: str
+    kind: str
+    """Of a process as in `TaskShare`; `cgroup`; or of a workload: `docker`, `service` …"""
+    pid: int | None
+    """Of a process."""
+    tasks: int
+    """How many of it ran or waited."""
+    exited: bool
+    """All of these."""
+    billed_ns: int
+    oncpu_ns: int
+    own_ns: int
+    stolen_ns: Mapping[str, int]
+    stolen_by_trigger_ns: Mapping[str, int]
+    displaced_ns: Mapping[str, int]
+    """Two that wait at once both waited: it may exceed wall time."""
+    wait_ns: int
+    interrupts: int
+    switches: int
+    toll_ns: TollShare | None
+
+    @property
+    def taken_ns(self) -> int:
+        """Stolen and displaced together."""
+        return sum(self.stolen_ns.values()) + sum(self.displaced_ns.values())
 
 
 @dataclass(frozen=True, slots=True)

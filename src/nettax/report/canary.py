@@ -77,7 +77,8 @@ def text(seen: Watch, idle: float | None) -> str:
         (
             "the ledger",
             f"own {share(task.own_ns)}, stolen {share(sum(task.stolen_ns.values()))}, "
-            f"displaced {share(sum(task.displaced_ns.values()))}{toll}",
+            f"displaced {share(sum(task.displaced_ns.values()))}, "
+            f"waited for others {share(task.wait_ns - sum(task.displaced_ns.values()))}{toll}",
         ),
     ]
     head = f"{canary.engine} canary on CPU {seen.cpu.cpu} for {wall / 1e9:.3f} s"

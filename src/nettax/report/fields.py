@@ -46,6 +46,24 @@ _TASK = (
     ),
 )
 
+_GROUP = (
+    Field("process", "named as its main thread, with its process id"),
+    Field("group", "a cgroup's path; a workload's name: a container, unit, session …"),
+    Field("kind", "cgroup, or of a workload: docker, kubernetes, service …"),
+    Field("tasks", "threads of it that ran or waited"),
+)
+
+_LIVE = (
+    Field("taken", "hardirq + net + softirq + displaced: what networking and interrupts cost it"),
+    Field("waited", "runnable, but not running: displaced is a part of it"),
+    Field("of", "the container, virtual machine, unit or session that the task's cgroup is"),
+    Field("tasks", "threads of the group that ran or waited"),
+    Field("vcpu", "on-CPU time of a virtual machine's vCPU threads"),
+    Field("emulator", "on-CPU time of its other threads"),
+    Field("vhost", "on-CPU time of its vhost threads, wherever they run"),
+    Field("time", "what a row got, and what was taken from it, as a bar of one CPU or more"),
+)
+
 _CPU = (
     Field("CPU", "its number, or all together; offline if it was for a part of the time"),
     Field("idle", "the idle task, less the interrupts inside it"),
@@ -70,7 +88,7 @@ _WORK = (
     Field("net_rx/s", "runs of the NET_RX softirq"),
     Field("polls/s", "NAPI polls: a driver asked for packets"),
     Field("packets/s", "work that polls told of: packets received, and what else a driver counts"),
-    Field("ns/packet", "NET_RX time by packets polled in softirqs, in any task or over idle"),
+    Field("ns/packet", "NET_RX time by packets polled in softirqs; a dot where it hardly polls"),
     Field("squeezed/s", "NET_RX stopped with work left, its budget or its 2 ms used up"),
 )
 
@@ -96,7 +114,10 @@ _CANARY = (
         "its own clock", "speed lost against the undisturbed reference; time in gaps, seen by TSC"
     ),
     Field("the kernel", "what the canary was billed, as utime and stime"),
-    Field("the ledger", "own, stolen, displaced and ≈toll, as in nettax-stat(1)"),
+    Field(
+        "the ledger",
+        "own, stolen, displaced, waited for other tasks, and ≈toll, as in nettax-stat(1)",
+    ),
     Field("gap", "gaps from this length to twice as long"),
     Field("count", "how many there were"),
     Field("% of gap time", "their share of the time in all gaps, with a bar"),
@@ -106,6 +127,36 @@ _CALIBRATION = (
     Field("irq/s", "how often the canary was interrupted, by IPIs of membarrier(2)"),
     Field("toll", "cost of one interrupt outside the tracepoints: gap beyond what they saw"),
     Field("interval", "of the median, at 95 % or as near as the windows allow"),
+)
+
+_WORKING_SET = (
+    Field("size", "of the memory that it reads; 0 computes instead"),
+    Field("lost", "of its undisturbed speed, in all"),
+    Field("direct", "time taken from it, by its own clock"),
+    Field("shared", "slower because of the other CPU: in the control, which does all the work"),
+    Field("indirect", "slower still when the network's work is done on its CPU: cold caches"),
+    Field("µs/irq", "the indirect cost of one interrupt, in its own time"),
+    Field("ns/turn", "how long a turn of 16 reads takes when the host is idle"),
+    Field("ledger", "stolen + waited + toll, which is what direct ought to be"),
+    Field("direct−ledger", "how far the two methods are apart, in points"),
+    Field("irq/s", "hard IRQs on its CPU"),
+    Field("pkt/s", "packets sent to its CPU"),
+    Field("control %", "time taken from it in the control, which ought to be none"),
+    Field("control pkt/s", "packets sent in the control, which ought to be as many"),
+)
+
+_WATCH = (
+    Field("time", "of day; all: since the start"),
+    Field("CPU", "where this canary is"),
+    Field("taken %", "share of the bursts' time in gaps"),
+    Field("±", "its error at 95 %, from how the bursts differ"),
+    Field("ledger %", "what the ledger booked for the same task: stolen, and the toll"),
+    Field("apart", "taken − ledger, in points: the hypervisor, and waits within a burst"),
+    Field("lost %", "taken, beyond what --idle found when this CPU was quiet"),
+    Field("late µs", "from when a burst was due to its first turn: timer, wake-up, waiting"),
+    Field("bursts", "how many there were, of 1 ms each"),
+    Field("cost %", "what the canary had of its CPU"),
+    Field("!", "surely above --alert: its whole interval is"),
 )
 
 _OPENSSL = (
@@ -167,12 +218,18 @@ _RUNNERS = (
 
 TABLES = {
     "tasks": Table("Tasks", "% of one CPU", _TASK),
+    "groups": Table("Tasks added up (--by)", "% of one CPU", _GROUP),
+    "live": Table("Besides", "% of one CPU", _LIVE),
     "cpus": Table("CPUs", "% of its time", _CPU),
     "work": Table("Work", "per second", _WORK),
     "doubt": Table("Footer", "% of all CPUs' time, or a count", _DOUBT),
     "histogram": Table("Histograms", "run time, log2", _HISTOGRAM),
     "canary": Table("Canary", "% of wall time", _CANARY),
     "calibration": Table("Calibration", "µs", _CALIBRATION),
+    "working-set": Table(
+        "Working set", "% of its undisturbed speed: median of the rounds [interval]", _WORKING_SET
+    ),
+    "canary-watch": Table("Watch", "% of the bursts' time", _WATCH),
     "openssl": Table("openssl speed", "operations", _OPENSSL),
     "demo": Table("Conditions", "% of wall time: median of the runs [interval]", _DEMO),
     "flow": Table("Flows", "median of the runs", _FLOW),
@@ -183,10 +240,10 @@ TABLES = {
 
 # What each verb prints, in its order.
 VERB_TABLES = {
-    "stat": ("tasks", "cpus", "work", "histogram", "doubt"),
-    "top": ("tasks", "cpus", "work", "doubt"),
+    "stat": ("tasks", "groups", "cpus", "work", "histogram", "doubt"),
+    "top": ("tasks", "cpus", "work", "live", "doubt"),
     "report": ("tasks", "cpus", "work", "histogram", "bursts", "runners"),
-    "canary": ("canary", "calibration", "openssl"),
+    "canary": ("canary", "calibration", "openssl", "working-set", "canary-watch"),
     "demo": ("demo", "flow"),
     "doctor": ("probes",),
 }

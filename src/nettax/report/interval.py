@@ -6,39 +6,45 @@ import csv
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-from nettax.ledger import CpuShare, Interval, TaskShare
+from nettax.ledger import CpuShare, GroupShare, Interval, TaskShare
 from nettax.report.table import count, percent, safe, signed_percent, table
 
 __all__ = [
+    "Payers",
     "by_taken",
     "cpus_table",
     "document",
     "histogram_text",
-    "tasks_csv",
-    "tasks_table",
+    "payers_csv",
+    "payers_table",
     "text",
     "time_text",
 ]
 
 SCHEMA = "nettax.stat/1"
+Payer = TypeVar("Payer", TaskShare, GroupShare)
+Payers = Sequence[TaskShare] | Sequence[GroupShare]
 
 
-def by_taken(tasks: Iterable[TaskShare]) -> list[TaskShare]:
-    """Tasks by what was taken from them, most first; then by what they were billed."""
-    return sorted(tasks, key=lambda t: (-t.taken_ns, -t.billed_ns))
+def by_taken(payers: Iterable[Payer]) -> list[Payer]:
+    """Tasks or groups by what was taken from them, most first; then by what they were billed."""
+    return sorted(payers, key=lambda p: (-p.taken_ns, -p.billed_ns))
 
 
-def document(interval: Interval, tasks: Sequence[TaskShare]) -> dict[str, Any]:
-    """The interval as the JSON document `nettax.stat/1`; `tasks` are those selected."""
+def document(interval: Interval, payers: Payers, by: str | None = None) -> dict[str, Any]:
+    """The interval as the JSON document `nettax.stat/1`.
+
+    The payers are those selected: under `tasks` or, added up `by` something, under `groups`.
+    """
     return {
         "schema": SCHEMA,
         "interval": {"start_ns": interval.start_ns, "wall_ns": interval.wall_ns},
         "accounting": asdict(interval.accounting),
         "cpus": [asdict(cpu) for cpu in interval.cpus],
         "total": asdict(CpuShare.total(interval.cpus)),
-        "tasks": [asdict(task) for task in tasks],
+        "groups" if by else "tasks": [asdict(payer) for payer in payers],
         "histograms": {name: list(slots) for name, slots in interval.histograms.items()},
         "toll": asdict(interval.toll) if interval.toll else None,
         "events": asdict(interval.events),
@@ -46,13 +52,13 @@ def document(interval: Interval, tasks: Sequence[TaskShare]) -> dict[str, Any]:
     }
 
 
-def tasks_csv(interval: Accounts, tasks: Sequence[TaskShare], header: bool = True) -> str:
-    """One line per task, nested fields as `outer.inner`, with a header; nothing without tasks.
+def payers_csv(interval: Accounts, payers: Payers, header: bool = True) -> str:
+    """One line per task or group, nested fields as `outer.inner`, with a header if there are any.
 
     Each line begins with the interval, so that those of several make one table.
     """
     when = {"interval.start_ns": interval.start_ns, "interval.wall_ns": interval.wall_ns}
-    rows = [{**when, **dict(_flat(asdict(task)))} for task in tasks]
+    rows = [{**when, **dict(_flat(asdict(payer)))} for payer in payers]
     out = io.StringIO()
     if rows:
         writer = csv.DictWriter(out, rows[0], lineterminator="\n")
@@ -70,11 +76,12 @@ def _flat(row: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
             yield prefix + name, safe(value) if isinstance(value, str) else value
 
 
-def text(interval: Interval, tasks: Sequence[TaskShare], rows: int) -> str:
-    """The interval as tables for people: tasks, CPUs, and what could not be accounted for."""
-    parts = [_heading(interval), tasks_table(interval, tasks[:rows]), cpus_table(interval)]
-    if len(tasks) > rows:
-        parts.insert(2, f"({len(tasks) - rows} more tasks; -n sets how many are shown)")
+def text(interval: Interval, payers: Payers, rows: int) -> str:
+    """The interval as tables for people: payers, CPUs, and what could not be accounted for."""
+    parts = [_heading(interval), payers_table(interval, payers[:rows]), cpus_table(interval)]
+    if len(payers) > rows:
+        what = "tasks" if isinstance(payers[0], TaskShare) else "groups"
+        parts.insert(2, f"({len(payers) - rows} more {what}; -n sets how many are shown)")
     if interval.histograms:
         parts += [histogram_text(name, slots) for name, slots in interval.histograms.items()]
     parts.append(_footer(interval))
@@ -110,29 +117,42 @@ class Accounts(Protocol):
     def toll(self) -> object | None: ...
 
 
-def tasks_table(interval: Accounts, tasks: Sequence[TaskShare]) -> str:
-    """Tasks, one a line: what they were billed, had, and what was taken from them."""
+def payers_table(interval: Accounts, payers: Payers) -> str:
+    """Tasks or groups, one a line: what they were billed, had, and what was taken from them."""
     wall = interval.wall_ns
     toll = interval.toll is not None
 
-    def row(task: TaskShare) -> list[str]:
-        stolen = task.stolen_ns
+    def row(payer: TaskShare | GroupShare) -> list[str]:
+        stolen = payer.stolen_ns
         net = stolen["net_rx"] + stolen["net_tx"]
         other = sum(stolen.values()) - net - stolen["hardirq"]
         cells = [
-            task.comm + ("†" if task.exited else ""),
-            str(task.pid),
-            percent(task.billed_ns, wall),
-            percent(task.own_ns, wall),
+            *_who(payer),
+            percent(payer.billed_ns, wall),
+            percent(payer.own_ns, wall),
             percent(stolen["hardirq"], wall),
             percent(net, wall),
             percent(other, wall),
-            percent(sum(task.displaced_ns.values()) if task.displaced_ns else None, wall),
+            percent(sum(payer.displaced_ns.values()) if payer.displaced_ns else None, wall),
         ]
-        return [*cells, percent(task.toll_ns.estimate, wall)] if task.toll_ns else cells
+        return [*cells, percent(payer.toll_ns.estimate, wall)] if payer.toll_ns else cells
 
-    head = ["task", "pid", "billed", "own", "hardirq", "net", "softirq", "displaced"]
-    return table([*head, "≈toll"] if toll else head, [row(task) for task in tasks])
+    first = payers[0] if payers else None
+    if isinstance(first, GroupShare):
+        who = ["process", "pid", "tasks"] if first.pid is not None else ["group", "kind", "tasks"]
+    else:
+        who = ["task", "pid"]
+    head = [*who, "billed", "own", "hardirq", "net", "softirq", "displaced"]
+    rows = [row(payer) for payer in payers]
+    return table([*head, "≈toll"] if toll else head, rows, left=2 if who[1] == "kind" else 1)
+
+
+def _who(payer: TaskShare | GroupShare) -> list[str]:
+    ended = "†" if payer.exited else ""
+    if isinstance(payer, TaskShare):
+        return [payer.comm + ended, str(payer.pid)]
+    second = payer.kind if payer.pid is None else str(payer.pid)
+    return [payer.name + ended, second, str(payer.tasks)]
 
 
 def cpus_table(interval: Accounts) -> str:

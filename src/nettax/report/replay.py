@@ -10,7 +10,7 @@ from nettax.events.model import Recording
 from nettax.experiment.replay import Replayed
 from nettax.ledger import CpuShare, TaskShare
 from nettax.report import interval
-from nettax.report.interval import cpus_table, histogram_text, tasks_table
+from nettax.report.interval import cpus_table, histogram_text, payers_table
 from nettax.report.table import count, signed_percent
 
 __all__ = ["document", "tasks_csv", "text"]
@@ -54,7 +54,7 @@ def document(
 
 def tasks_csv(replayed: Replayed, tasks: Sequence[TaskShare]) -> str:
     """One line per task, as `nettax stat --csv` prints them; empty where not known."""
-    return interval.tasks_csv(replayed, _marked(replayed, tasks)[1])
+    return interval.payers_csv(replayed, _marked(replayed, tasks)[1])
 
 
 def text(
@@ -69,7 +69,7 @@ def text(
     parts = [_heading(replayed, recording)]
     if not replayed.cpus:
         return "\n\n".join([*parts, "It holds no events."])
-    parts += [tasks_table(marked, shown)]
+    parts += [payers_table(marked, shown)]
     if len(tasks) > rows:
         parts.append(f"({len(tasks) - rows} more tasks; -n sets how many are shown)")
     parts.append(cpus_table(marked))

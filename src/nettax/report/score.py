@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from nettax.experiment.score import Line
+from nettax.experiment.score import SURE, Line
 from nettax.report.table import count, table
 
 __all__ = ["document", "lines_text", "total_text"]
 
 SCHEMA = "nettax.canary-watch/1"
 HEAD = (
-    *("time", "CPU", "taken %", "interval", "ledger %", "apart", "lost %"),
+    *("time", "CPU", "taken %", "±", "ledger %", "apart", "lost %"),
     *("late µs", "bursts", "cost %", ""),
 )
 
@@ -51,7 +51,7 @@ def lines_text(
     now = when or time.strftime("%H:%M:%S")
     rows = [_cells(now, line, alert) for line in lines]
     # As wide as any line will be, so that what is printed later stands below it.
-    widest = ["00:00:00", "000", "100.0", "[100.0, 100.0]", "100.0", "+100.0", "100.0", "99.9k"]
+    widest = ["00:00:00", "000", "100.0", "50.0", "100.0", "+100.0", "100.0", "99.9k"]
     text = table(HEAD, [[*widest, "999k", "00.00", "!"], *rows], left=1).splitlines()
     return "\n".join([*(text[:1] if header else []), *text[2:]])
 
@@ -73,13 +73,13 @@ def total_text(lines: Sequence[Line], alert: float | None) -> str:
 
 
 def _cells(now: str, line: Line, alert: float | None) -> list[str]:
-    canary, interval = line.canary, line.interval
+    canary, error = line.canary, line.canary.error
     apart = None if line.booked is None or canary.taken is None else canary.taken - line.booked
     return [
         now,
         str(canary.cpu),
         _percent(canary.taken),
-        "·" if interval is None else f"[{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]",
+        "·" if error is None else f"{100 * SURE * error:.1f}",
         _percent(line.booked),
         "·" if apart is None else f"{100 * apart:+.1f}",
         _percent(line.loss),

@@ -19,6 +19,10 @@ __all__ = [
 ]
 
 SCHEMA = "nettax.working-set/1"
+SURE = 0.9
+"""The least confidence of an interval that is worth a conclusion: that of five rounds is more."""
+BUSY = 0.05
+"""More than this of the canary's time taken in the control, by others, hides what is looked for."""
 NO_REFERENCE = "no reference: run it with --idle when the host is quiet"
 
 
@@ -95,8 +99,8 @@ def observation_text(seen: Observation, idle: Speed | None) -> str:
                     ["  slower in the time it had", *_cells(parts["slower"])],
                 ],
             )
-            + "\n\nslower is indirect cost (what interrupts left cold) and what other CPUs do to "
-            "the\ncaches and the memory that it shares with them: --load parts the two."
+            + "\n\nslower: indirect cost (what interrupts left cold), and what other CPUs do to\n"
+            "the caches and the memory that it shares with them. --load parts the two."
         )
     return "\n\n".join(lines)
 
@@ -140,7 +144,7 @@ def experiment_text(result: Experiment) -> str:
             size_text(each.size),
             *(_percent(each.measures[name]) for name in ("loss", "direct")),
             *(_with_interval(each.measures[name]) for name in ("shared", "indirect")),
-            _microseconds(each.measures["indirect_ns_per_interrupt"]),
+            f"{each.measures['indirect_ns_per_interrupt'].median / 1e3:.1f}",
         ]
         for each in result.sizes
     ]
@@ -150,9 +154,9 @@ def experiment_text(result: Experiment) -> str:
             f"{each.turn_ns.median:.0f}",
             _percent(each.measures["ledger"]),
             _with_interval(each.measures["apart"]),
-            _percent(each.measures["control_direct"]),
             count(each.measures["interrupts_per_s"].median),
             count(each.measures["packets_per_s"].median),
+            _percent(each.measures["control_direct"]),
             count(each.measures["control_packets_per_s"].median),
         ]
         for each in result.sizes
@@ -161,19 +165,19 @@ def experiment_text(result: Experiment) -> str:
         (
             head,
             table(["size", "lost", "direct", "shared", "indirect", "µs/irq"], rows),
-            "direct: time taken, by its own clock. shared: slower because of the other CPU, which "
-            "in\nthe control does all the network's work. indirect: slower still when that is done "
-            "here.\n(1 − lost) = (1 − direct) (1 − shared) (1 − indirect) in each round; µs/irq: "
-            "indirect.",
+            "direct: time taken, by its own clock. shared: slower because of the other CPU,\n"
+            "which in the control does all the network's work. indirect: slower still when\n"
+            "that is done here. In each round,\n"
+            "(1 − lost) = (1 − direct) (1 − shared) (1 − indirect). µs/irq: of indirect.",
             table(
                 [
-                    *("size", "ns/turn", "ledger", "direct−ledger"),
-                    *("control", "irq/s", "pkt/s", "control"),
+                    *("size", "ns/turn", "ledger", "direct−ledger", "irq/s", "pkt/s"),
+                    *("control %", "control pkt/s"),
                 ],
                 witness,
             ),
-            f"ledger: stolen + waited + toll{'' if result.toll else ' (not calibrated: none)'}; "
-            "control: time taken there, and packets.",
+            f"ledger: stolen + waited + toll{'' if result.toll else ' (none: not calibrated)'}; "
+            "control: time taken\nthere, and packets.",
             "\n".join(_sentence(each) for each in result.sizes),
         )
     )
@@ -183,9 +187,17 @@ def _sentence(each: SizeResult) -> str:
     """How much more was lost than time, and whether the interval holds nothing."""
     more, name = each.measures["more"], size_text(each.size)
     interval = f"{100 * more.median:.1f} [{100 * more.low:.1f}, {100 * more.high:.1f}]"
+    if more.confidence < SURE:
+        return f"{name}: too few rounds to tell: {interval} % of its speed."
     if more.low > 0:
         return f"{name}: beside the time taken, {interval} % of its speed went to cold caches."
-    return f"{name}: no indirect cost shows: {interval} % of its speed."
+    busy = each.measures["control_direct"].median
+    hint = (
+        f"\n  others took {100 * busy:.0f} % of its time: repeat it on a quiet host"
+        if busy > BUSY
+        else ""
+    )
+    return f"{name}: no indirect cost shows: {interval} % of its speed.{hint}"
 
 
 def _pages(size: int, huge_bytes: int) -> str:
@@ -204,9 +216,4 @@ def _cells(estimate: Estimate) -> list[str]:
 
 def _with_interval(estimate: Estimate) -> str:
     middle, low, high = (100 * x for x in (estimate.median, estimate.low, estimate.high))
-    return f"{middle:+.1f} [{low:+.1f}, {high:+.1f}]"
-
-
-def _microseconds(estimate: Estimate) -> str:
-    middle, low, high = (x / 1e3 for x in (estimate.median, estimate.low, estimate.high))
     return f"{middle:+.1f} [{low:+.1f}, {high:+.1f}]"

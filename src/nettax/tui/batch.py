@@ -35,6 +35,6 @@ def frame_text(model: Model, width: int, rows: int | None) -> str:
             f"{len(shown)} {label} by {model.sorting[model.view].column}",
             *(line_text(clip(line, width)) for line in (table.heading, *lines)),
             *([f"({more} more; --rows sets how many are shown)"] if more else []),
-            line_text(footer(now)),
+            line_text(footer(now, width)),
         )
     )

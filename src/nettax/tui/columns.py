@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from nettax.kernel.workload import workload
 from nettax.ledger import CpuShare
+from nettax.ledger.groups import Group
 from nettax.report.table import count, percent, signed_percent
 from nettax.tui.accounts import FIGURES, cpu_parts
-from nettax.tui.groups import Group
 from nettax.tui.moment import Moment, Row
 
 __all__ = ["COLUMNS", "Column", "chosen"]
@@ -35,7 +35,8 @@ class Column:
     left: bool = False
     stretch: int = 0
     """How many cells more it may get."""
-    style: Callable[[Moment, Any], str] = lambda moment, row: ""
+    style: Callable[[Moment, Any, str], str] = lambda moment, row, text: ""
+    """By the row and its text."""
 
 
 def share(ns: int, wall_ns: int) -> str:
@@ -47,11 +48,10 @@ def share(ns: int, wall_ns: int) -> str:
 def _figure(name: str, width: int, rank: int) -> Column:
     get = FIGURES[name]
 
-    def style(moment: Moment, row: Row) -> str:
-        ns = get(row.charges)
-        if name == "taken" and ns >= HOT * moment.wall_ns:
+    def style(moment: Moment, row: Row, text: str) -> str:
+        if name == "taken" and get(row.charges) >= HOT * moment.wall_ns:
             return "hot"
-        return "" if ns >= 0.0005 * moment.wall_ns else "dim"
+        return "dim" if text == "·" else ""
 
     return Column(
         name,
@@ -103,7 +103,7 @@ def _whose(row: Row) -> str:
     return workload(row.cgroup).name if row.cgroup else ""
 
 
-def _style(moment: Moment, row: Row) -> str:
+def _style(moment: Moment, row: Row, text: str) -> str:
     if row.exited:
         return "dim"
     return "kthread" if row.kind in ("ksoftirqd", "napi", "irq") else "name"
@@ -138,7 +138,7 @@ _TOLL = Column(
     lambda moment, row: moment.toll_ns(row),
     lambda moment, row: share(moment.toll_ns(row), moment.wall_ns),
     9,
-    style=lambda moment, row: "dim",
+    style=lambda moment, row, text: "dim",
 )
 _MORE = (
     _figure("waited", 6, 11),
@@ -167,7 +167,7 @@ _TASKS = (
     *_SHARES,
     _TOLL,
     *_MORE,
-    _text("of", 16, _whose, 12, stretch=24, style=lambda moment, row: "dim"),
+    _text("of", 16, _whose, 12, stretch=24, style=lambda moment, row, text: "dim"),
 )
 
 
@@ -191,10 +191,6 @@ def _cpu_rate(name: str, get: Callable[[CpuShare], int], rank: int) -> Column:
     )
 
 
-def _ns_per_packet(cpu: CpuShare) -> float:
-    return cpu.softirq_ns["net_rx"] / cpu.softirq_packets if cpu.softirq_packets else 0.0
-
-
 _CPUS = (
     Column(
         "CPU",
@@ -202,7 +198,7 @@ _CPUS = (
         lambda moment, cpu: cpu.cpu,
         lambda moment, cpu: "all" if cpu is moment.total else str(cpu.cpu),
         0,
-        style=lambda moment, cpu: "name",
+        style=lambda moment, cpu, text: "name",
     ),
     _cpu_share("own", 5, 2),
     _cpu_share("hardirq", 7, 4),
@@ -215,7 +211,9 @@ _CPUS = (
         lambda moment, cpu: abs(cpu.residual_ns),
         lambda moment, cpu: signed_percent(cpu.residual_ns, cpu.wall_ns),
         6,
-        style=lambda moment, cpu: "" if abs(cpu.residual_ns) > 0.005 * cpu.wall_ns else "dim",
+        style=lambda moment, cpu, text: (
+            "hot" if abs(cpu.residual_ns) > 0.005 * cpu.wall_ns else "dim"
+        ),
     ),
     Column(
         "steal",
@@ -228,8 +226,8 @@ _CPUS = (
     Column(
         "ns/packet",
         9,
-        lambda moment, cpu: _ns_per_packet(cpu),
-        lambda moment, cpu: f"{_ns_per_packet(cpu):.0f}" if cpu.softirq_packets else "·",
+        lambda moment, cpu: cpu.ns_per_packet or 0,
+        lambda moment, cpu: "·" if cpu.ns_per_packet is None else f"{cpu.ns_per_packet:.0f}",
         7,
     ),
     Column(
@@ -249,7 +247,7 @@ _CPUS = (
         lambda moment, cpu: cpu.toll_ns.estimate if cpu.toll_ns else 0,
         lambda moment, cpu: percent(cpu.toll_ns.estimate, cpu.wall_ns) if cpu.toll_ns else "?",
         13,
-        style=lambda moment, cpu: "dim",
+        style=lambda moment, cpu, text: "dim",
     ),
     _cpu_rate("packets/s", lambda cpu: cpu.packets, 10),
     _cpu_rate("irq/s", lambda cpu: cpu.hardirq_count, 14),
@@ -272,15 +270,16 @@ def chosen(columns: Sequence[Column], width: int) -> list[tuple[Column, int]]:
 
     The first is always among them, if only in part.
     """
-    kept, left = [columns[0]], width - columns[0].width
+    first = min(columns[0].width, max(width // 2, 1))
+    kept, left = [columns[0]], width - first
     for column in sorted(columns[1:], key=lambda column: column.rank):
         if column.width + GAP > left:
             break
         kept.append(column)
         left -= column.width + GAP
-    widths = {column.name: min(column.width, width) for column in kept}
+    widths = {column.name: column.width for column in kept} | {columns[0].name: first}
     for column in kept:
-        more = min(column.stretch, max(left, 0))
+        more = min(column.width + column.stretch - widths[column.name], left)
         widths[column.name] += more
         left -= more
     return [(column, widths[column.name]) for column in columns if column.name in widths]

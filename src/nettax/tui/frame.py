@@ -78,17 +78,21 @@ def _add(frame: Frame, line: Line, clicks: Clicks) -> None:
 
 
 def clip(line: Line, width: int) -> Line:
-    """As much of a line as so many cells take."""
-    kept, left = [], width
-    for span in line:
-        if (size := cells(span.text)) > left:
-            text = span.text
+    """As much of a line as so many cells take; neighbours of one style in one span."""
+    kept: list[Span] = []
+    left = width
+    for text, style in line:
+        if (size := cells(text)) > left:
             while cells(text) > left:
                 text = text[:-1]
-            kept.append(Span(text, span.style))
-            break
-        kept.append(span)
+            size = left
+        if kept and kept[-1].style == style:
+            kept[-1] = Span(kept[-1].text + text, style)
+        else:
+            kept.append(Span(text, style))
         left -= size
+        if left <= 0:
+            break
     return tuple(kept)
 
 
@@ -108,7 +112,7 @@ def _surroundings(
         (_status(model), []) if "status" in kept else None,
     ]
     below = [
-        (footer(now), []) if now and "footer" in kept else None,
+        (footer(now, width), []) if now and "footer" in kept else None,
         _prompt(model) if "keys" in kept else None,
     ]
     return [line for line in above if line], [line for line in below if line]
@@ -136,7 +140,7 @@ def summary(model: Model, now: Moment, width: int, letters: bool) -> Line:
     most = max(before, default=0.0)
     name = f"{len(now.interval.cpus)} CPUs "
     words = f"  taken {100 * taken:4.1f} % "
-    scale = f" of {100 * most:.1f}"
+    scale = f" max {100 * most:.1f}"
     room = max(width - len(name) - len(words) - len(scale), 0)
     drawn = bar(cpu_parts(total), total.wall_ns, room // 2, letters)
     line = sparkline(before, room - room // 2, most)
@@ -168,8 +172,8 @@ def _status(model: Model) -> Line:
     return tuple(spans)
 
 
-def footer(now: Moment) -> Line:
-    """What could not be accounted for, and what the measurement cost."""
+def footer(now: Moment, width: int) -> Line:
+    """What could not be accounted for, and what the measurement cost; all of it at any width."""
     total, events = now.total, now.interval.events
     wall = total.wall_ns or 1
     own = now.interval.own_cost.cpu_ns / (now.wall_ns or 1)
@@ -181,9 +185,13 @@ def footer(now: Moment) -> Line:
         ("unkept", f"{100 * events.unkept_ns / wall:.1f}%", events.unkept_ns > 0),
         ("nettax", f"{100 * own:.1f}%", False),
     )
-    spans = []
-    for i, (name, value, bad) in enumerate(figures):
-        spans += [Span("  " * (i > 0) + name + " ", "dim"), Span(value, "hot" if bad else "")]
+    for gap, letters in (("  ", 9), (" ", 9), (" ", 3)):
+        spans = []
+        for i, (name, value, bad) in enumerate(figures):
+            spans.append(Span(gap * (i > 0) + name[:letters] + " ", "dim"))
+            spans.append(Span(value, "hot" if bad else ""))
+        if sum(len(span.text) for span in spans) <= width:
+            break
     return tuple(spans)
 
 
@@ -215,9 +223,7 @@ def _body(frame: Frame, model: Model, width: int, room: int, letters: bool) -> N
 def _table(frame: Frame, model: Model, now: Moment, width: int, room: int, letters: bool) -> None:
     shown = Table(model, width, letters)
     clicks: Clicks = [
-        (cell, cell + 1, partial(model.sort_by, name))
-        for cell in range(width)
-        if (name := shown.column_at(cell))
+        (first, end, partial(model.sort_by, name)) for first, end, name in shown.places()
     ]
     _add(frame, shown.heading, clicks)
     room -= 1

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import Final
 
-from nettax.report.fields import TABLES
+from nettax.report.fields import TABLES, VERB_TABLES
 from nettax.tui.paint import ACCOUNTS, Line, Span, fit
 
 __all__ = ["help_lines"]
@@ -23,14 +23,6 @@ KEYS: Final = (
     ("?", "this help"),
     ("q, ctrl+c", "quit; ctrl+z suspends"),
 )
-MORE: Final = (
-    ("taken", "hardirq + net + softirq + displaced: what networking and interrupts cost it"),
-    ("waited", "runnable, but not running: displaced is a part of it"),
-    ("of", "the container, virtual machine, unit or session that the task's cgroup is"),
-    ("tasks", "threads of the group that ran or waited"),
-    ("vcpu, emulator, vhost", "on-CPU time of a virtual machine's threads, by what they are for"),
-    ("time", "what a row got, and what was taken from it, as a bar of one CPU or more"),
-)
 LETTERS: Final = (
     "Bars, without colours: "
     + ", ".join(f"{letter} {name}" for name, letter in ACCOUNTS.items())
@@ -41,11 +33,10 @@ LETTERS: Final = (
 def help_lines(width: int) -> list[Line]:
     """All of it, wrapped to this width."""
     lines = [*_section("Keys", KEYS, width)]
-    for name in ("tasks", "cpus", "work", "doubt"):
+    for name in VERB_TABLES["top"]:
         table = TABLES[name]
         fields = [(field.name, field.meaning) for field in table.fields]
         lines += _section(f"{table.title}, {table.unit}", fields, width)
-    lines += _section("Besides", MORE, width)
     lines += [(Span(text),) for text in textwrap.wrap(LETTERS, max(width - 1, 8))]
     return lines
 

@@ -7,7 +7,8 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from nettax.ledger import Charges
+from nettax.ledger import Charges, TaskCharges
+from nettax.ledger.charges import DISPLACED
 from nettax.tui.accounts import FIGURES
 from nettax.tui.moment import Moment
 
@@ -33,11 +34,17 @@ def shares(charges: Charges, wall_ns: int) -> tuple[float, ...]:
     return tuple(FIGURES[name](charges) / (wall_ns or 1) for name in SHARES)
 
 
+def _weight(task: TaskCharges) -> int:
+    """How much a task matters; of thousands, so not by names."""
+    values = task.charges.values
+    return values[0] + sum(values[DISPLACED])  # on-CPU time, of which the stolen is a part
+
+
 class History:
     """The last intervals, the oldest first.
 
-    Of each interval the 100 tasks with the most time billed or taken are kept, and of them those
-    with enough to show. Of others there is no history, except from when one is watched.
+    Of each interval the 100 tasks with the most time on a CPU and displaced are kept, and of them
+    those with enough to show. Of others there is no history, except from when one is watched.
     """
 
     def __init__(self) -> None:
@@ -49,13 +56,15 @@ class History:
         """Keep what matters of an interval that is over."""
         wall = moment.wall_ns or 1
         least = LEAST * wall
-        weights = (
-            (charges.billed_ns + charges.taken_ns, index)
-            for index, charges in enumerate(task.charges for task in moment.tasks)
-        )
-        most = heapq.nlargest(MOST_TASKS, (pair for pair in weights if pair[0] >= least))
-        kept = [moment.tasks[index] for _, index in most]
-        kept += [task for task in moment.tasks if task.key == self.watched] if self.watched else []
+        # Stolen time is on-CPU time, and displaced time is waiting.
+        some = [
+            t for t in moment.tasks if t.charges.oncpu_ns >= least or t.charges.wait_ns >= least
+        ]
+        if len(some) > MOST_TASKS:
+            some = heapq.nlargest(MOST_TASKS, some, key=_weight)
+        kept = some
+        if self.watched:
+            kept = [*some, *(task for task in moment.tasks if task.key == self.watched)]
         tasks = {task.key: shares(task.charges, wall) for task in kept}
         time_ns = moment.total.wall_ns
         self._past.append(Past(moment.taken_ns / time_ns if time_ns else 0.0, tasks))

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from nettax.ledger import CpuShare, TaskCharges
+from nettax.ledger.groups import Group
 from nettax.tui.columns import COLUMNS, Column
-from nettax.tui.groups import Group
 from nettax.tui.history import History
 from nettax.tui.moment import VIEWS, Moment, Row
 
@@ -126,9 +126,10 @@ class Model:
         if self.view == "cpus":
             return sorted(rows, key=lambda cpu: column.value(now, cpu), reverse=falling)
         # What is billed decides among equals: most tasks have nothing taken from them.
-        rows = sorted(rows, key=lambda row: -row.charges.billed_ns)
-        rows.sort(key=lambda row: column.value(now, row), reverse=falling)
-        return rows
+        value = column.value
+        return sorted(
+            rows, key=lambda row: (value(now, row), row.charges.billed_ns), reverse=falling
+        )
 
     def sort_by(self, name: str) -> None:
         """Sort by a column; by the one it is sorted by already, the other way round."""
@@ -141,7 +142,8 @@ class Model:
     def sort_beside(self, step: int) -> None:
         """Sort by the next column to the right (1) or to the left (−1)."""
         names = [column.name for column in self.columns]
-        here = names.index(self.sorting[self.view].column)
+        by = self.sorting[self.view].column
+        here = names.index(by) if by in names else 0  # one that is not shown for want of a toll
         self.sorting[self.view] = Sorting(names[(here + step) % len(names)])
 
     def reverse(self) -> None:
@@ -152,8 +154,8 @@ class Model:
 
     def go(self, view: str) -> None:
         """Show a view from its top, all of it."""
-        self.view, self.scope, self.task, self.help = view, None, None, False
-        self.history.watched = None
+        self.view, self.scope, self.help = view, None, False
+        self._leave_task()
         self._home()
 
     def go_beside(self, step: int) -> None:
@@ -198,6 +200,8 @@ class Model:
 
     def scroll(self, step: int) -> None:
         """Move what is shown; the cursor, if there is one, by as much."""
+        if self.task:
+            return
         if self.help or self.cursor is None:
             self.top = max(self.top + step, 0)
         else:
@@ -230,7 +234,7 @@ class Model:
         if self.help:
             self.help, self.top = False, 0
         elif self.task:
-            self.task = self.task_row = self.history.watched = None
+            self._leave_task()
         elif self.scope:
             scope = self.scope
             self.go(scope.view)
@@ -246,8 +250,11 @@ class Model:
     def begin_typing(self) -> None:
         """Ask for a filter; the rows follow as it is typed."""
         self.help = False
-        self.task = self.task_row = self.history.watched = None
+        self._leave_task()
         self.typing = self.pattern
+
+    def _leave_task(self) -> None:
+        self.task = self.task_row = self.history.watched = None
 
     def toggle_help(self) -> None:
         """Show the help, or leave it."""

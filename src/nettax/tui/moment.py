@@ -9,8 +9,8 @@ from functools import cached_property
 from nettax.kernel import proc_pid
 from nettax.kernel.features import sees_host_pids
 from nettax.ledger import CpuShare, Interval, TaskCharges
-from nettax.tui.groups import Group, by_cgroup, by_machine, by_process, by_workload
-from nettax.tui.machines import Machines
+from nettax.ledger.groups import Group, by_cgroup, by_machine, by_process, by_workload
+from nettax.ledger.machines import Machines
 
 __all__ = ["VIEWS", "Moment", "Moments", "Row"]
 

@@ -64,15 +64,13 @@ class Table:
         used = sum(len(span.text) for span in spans)
         return (*spans, Span(" " * (self.width - used), "head"))
 
-    def column_at(self, cell: int) -> str | None:
-        """The name of the column whose heading has this cell."""
+    def places(self) -> Iterator[tuple[int, int, str]]:
+        """Of each heading: its first cell, one past its last, and its name."""
         left = 0
         for i, (column, width) in enumerate(self.columns):
             right = left + width + GAP * (i > 0)
-            if left <= cell < right:
-                return column.name
+            yield left, right, column.name
             left = right
-        return None
 
     def rows(self, now: Moment, rows: Sequence[Any]) -> Iterator[tuple[Line, ...]]:
         """The lines of each of some rows, whose bars have one scale."""
@@ -116,6 +114,9 @@ class Table:
     def _figures(self, now: Moment, row: Any, selected: str) -> Line:
         spans = []
         for i, (column, width) in enumerate(self.columns):
-            text = fit(column.text(now, row), width, right=not column.left)
-            spans.append(Span(" " * (GAP * (i > 0)) + text, column.style(now, row) + selected))
+            text = column.text(now, row)
+            style = column.style(now, row, text) + selected
+            # Figures are short and plain; names are what their owners chose.
+            text = fit(text, width) if column.left else text[:width].rjust(width)
+            spans.append(Span(" " * (GAP * (i > 0)) + text, style))
         return tuple(spans)

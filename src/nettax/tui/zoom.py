@@ -17,7 +17,7 @@ from nettax.tui.paint import ACCOUNTS, BLOCK, Line, Span, fit, sparkline
 __all__ = ["zoom_lines"]
 
 LEAST_CHART: Final = 4  # lines
-FIGURES_WIDTH: Final = 21  # now, mean and most
+FIGURES_WIDTH: Final = 21  # now, mean and max
 
 
 def zoom_lines(
@@ -67,15 +67,17 @@ def _figures(
     """A line for each figure: its history, now, on average, and at most."""
     past = model.history.task(task.key)
     charted = max(width - 10 - FIGURES_WIDTH, 0)
-    title = fit("", 10) + fit(f"% of one CPU, {len(past)} intervals", charted)
-    yield (Span(title + f"{'now':>7}{'mean':>7}{'most':>7}", "head"),)
+    title = fit("", 10) + fit(
+        f"% of one CPU, {len(past)} intervals, each line up to its max", charted
+    )
+    yield (Span(title + f"{'now':>7}{'mean':>7}{'max':>7}", "head"),)
     for i, name in enumerate(SHARES):
         values = [0.0 if each is None else each[i] for each in past]
         last = values[-1] if running and values else 0.0
         mean = sum(values) / len(values) if values else 0.0
         figures = "".join(f"{percent(v, 1):>7}" for v in (last, mean, max(values, default=0.0)))
-        style = name if name in ACCOUNTS else "spark"
-        line = sparkline(values, charted - 1, max(1.0, *values)) if values else ""
+        style = {"billed": "", "taken": "spark"}.get(name, name)
+        line = sparkline(values, charted - 1, max(values, default=0.0))
         yield (
             Span(fit(name, 10), f"head {style}" if name in ACCOUNTS else "head"),
             Span(fit(line, charted), style),

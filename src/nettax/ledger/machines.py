@@ -15,7 +15,7 @@ from itertools import pairwise
 
 from nettax.kernel import proc_pid
 from nettax.kernel.files import StrPath
-from nettax.ledger import TaskCharges
+from nettax.ledger.tasks import TaskCharges
 
 __all__ = ["ROLES", "Machine", "Machines", "machine_name", "role"]
 

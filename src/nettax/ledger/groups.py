@@ -11,10 +11,13 @@ from functools import cached_property
 from typing import TypeVar
 
 from nettax.kernel.workload import workload
-from nettax.ledger import Charges, TaskCharges
-from nettax.tui.machines import Machine, Machines, role
+from nettax.ledger.charges import Charges
+from nettax.ledger.machines import Machine, Machines, role
+from nettax.ledger.reading import Interval
+from nettax.ledger.rows import GroupShare, TollShare
+from nettax.ledger.tasks import TaskCharges
 
-__all__ = ["Group", "by_cgroup", "by_machine", "by_process", "by_workload"]
+__all__ = ["Group", "by_cgroup", "by_machine", "by_process", "by_workload", "group_rows"]
 
 K = TypeVar("K")
 NO_CGROUP = "?"  # one that went before it was seen, or a host without cgroup v2
@@ -53,6 +56,42 @@ class Group:
     def part(self, name: str) -> Charges:
         """Of a virtual machine: the charges of its threads that have this role."""
         return Charges.total(task.charges for task in self.tasks if role(task.comm) == name)
+
+
+def group_rows(groups: Iterable[Group], interval: Interval) -> list[GroupShare]:
+    """The groups as rows, with the toll of an interval that has their tasks."""
+    rates = {cpu.cpu: (cpu.hardirq_count, cpu.wall_ns) for cpu in interval.cpus}
+
+    def toll(group: Group) -> TollShare | None:
+        if interval.toll is None:
+            return None
+        shares = [
+            interval.toll.charge(*rates.get(task.cpu, (0, 0)), of=task.charges.interrupts)
+            for task in group.tasks
+        ]
+        low, high = sum(share.low for share in shares), sum(share.high for share in shares)
+        return TollShare(sum(share.estimate for share in shares), low, high)
+
+    return [
+        GroupShare(
+            name=group.name,
+            kind=group.kind,
+            pid=group.key if isinstance(group.key, int) else None,
+            tasks=len(group.tasks),
+            exited=group.exited,
+            billed_ns=group.charges.billed_ns,
+            oncpu_ns=group.charges.oncpu_ns,
+            own_ns=group.charges.own_ns,
+            stolen_ns=group.charges.stolen_ns,
+            stolen_by_trigger_ns=group.charges.stolen_by_trigger_ns,
+            displaced_ns=group.charges.displaced_ns,
+            wait_ns=group.charges.wait_ns,
+            interrupts=group.charges.interrupts,
+            switches=group.charges.switches,
+            toll_ns=toll(group),
+        )
+        for group in groups
+    ]
 
 
 def by_process(tasks: Iterable[TaskCharges], name: Callable[[int], str | None]) -> list[Group]:
