@@ -1,1 +1,0 @@
-"""Recorded events: one model, and what reads recordings into it, nettax's own and other tools'."""
