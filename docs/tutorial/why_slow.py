@@ -57,7 +57,7 @@ class Pace:
     rounds: int = 10
     most_waiting: float = 0.05
     """Stop when the service waited for more of the time: somebody else's work is another story."""
-    least_billed: float = 0.95
+    least_billed: float = 0.92
     """Stop when the service was billed for less of its CPU: it was not the only one there."""
 
 
