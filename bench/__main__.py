@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from bench import compare_tools, export, own_cost, reading, startup, top
+from bench import compare_tools, export, own_cost, reading, record, replay, startup, top
 from nettax.experiment.environment import environment
 from nettax.host import recover
 
@@ -20,6 +20,8 @@ Part = tuple[Callable[..., Any], Callable[[Any], str]]
 PARTS: dict[str, Part] = {
     "startup": (startup.start_up, startup.text),
     "reading": (reading.reading_cost, reading.text),
+    "record": (record.record_cost, record.text),
+    "replay": (replay.replay_cost, replay.text),
     "top": (top.top_cost, top.text),
     "export": (export.export_cost, export.text),
     "own-cost": (own_cost.own_cost, own_cost.text),

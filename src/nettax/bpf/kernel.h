@@ -10,10 +10,27 @@
 
 #include <stdbool.h>
 #include <linux/bpf.h>
+#include <linux/in.h>
 #include <linux/types.h>
+#include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
+
+#ifdef NETTAX_RAW_TP
+#define TP(name)	   SEC("?raw_tp/" #name)
+#define READ(pointer, ...) BPF_CORE_READ(pointer, __VA_ARGS__)
+#else
+#define TP(name)			 SEC("?tp_btf/" #name)
+#define ARROW1(p, a)			 ((p)->a)
+#define ARROW2(p, a, b)			 ((p)->a->b)
+#define ARROW3(p, a, b, c)		 ((p)->a->b->c)
+#define ARROW4(p, a, b, c, d)		 ((p)->a->b->c->d)
+#define ARROW(_1, _2, _3, _4, NAME, ...) NAME
+#define READ(pointer, ...)		 ARROW(__VA_ARGS__, ARROW4, ARROW3, ARROW2, ARROW1)(pointer, __VA_ARGS__)
+#endif
+
+const volatile bool has_prev_state = true; /* sched_switch's fourth argument, since v5.18 */
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
@@ -49,6 +66,7 @@ struct task_struct {
 	struct thread_info thread_info;
 	unsigned int __state;
 	unsigned int flags;
+	int prio;
 	struct sched_entity se;
 	int pid;
 	int tgid;
@@ -57,13 +75,49 @@ struct task_struct {
 	char comm[16];
 };
 
+struct ns_common {
+	unsigned int inum; /* what /proc/PID/ns/net is a link to */
+};
+
+struct net {
+	struct ns_common ns;
+};
+
+typedef struct {
+	struct net *net;
+} possible_net_t;
+
+struct net_device {
+	int ifindex;
+	char name[16];
+	possible_net_t nd_net;
+};
+
+struct napi_struct {
+	struct net_device *dev;
+};
+
+struct sk_buff {
+	struct net_device *dev;
+	unsigned int len;
+	unsigned int data_len; /* of it, what is not between data and tail */
+	__u16 mac_header;      /* from head */
+	__u16 protocol;	       /* of network byte order, as is vlan_proto */
+	__u16 vlan_proto;      /* 0: not tagged */
+	__u16 vlan_tci;
+	unsigned char *head;
+	unsigned char *data;
+};
+
 #pragma clang attribute pop
 
-struct napi_struct;
 struct irqaction;
 
-#define PF_KTHREAD   0x00200000 /* include/linux/sched.h */
-#define TASK_DEAD    0x00000080 /* include/linux/sched.h */
-#define SOFTIRQ_MASK 0x0000ff00 /* include/linux/preempt.h: softirqs off, or being served */
+#define PF_KTHREAD 0x00200000 /* include/linux/sched.h */
+#define TASK_DEAD  0x00000080 /* include/linux/sched.h */
+/* include/linux/preempt.h */
+#define SOFTIRQ_MASK   0x0000ff00 /* softirqs off, or being served */
+#define SOFTIRQ_SERVED 0x00000100
+#define HARDIRQ_MASK   0x000f0000
 
 #endif

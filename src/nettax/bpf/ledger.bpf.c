@@ -35,8 +35,7 @@ static __always_inline void arm(struct cpu *c, struct task_struct *task)
 	__u64 now = bpf_ktime_get_ns();
 	__u32 kind = KIND_IDLE;
 
-	if (has_percpu_offsets && bpf_core_field_exists(task->se.cfs_rq))
-		c->percpu_base = (__u64)task->se.cfs_rq->rq - runqueues_offset;
+	c->percpu_base = percpu_base(task);
 	c->t0 = now;
 	c->totals.start_ns = now;
 	c->hard_grace = true;

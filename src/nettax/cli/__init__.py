@@ -20,6 +20,8 @@ VERBS = {
     "stat": "Who paid for the network, over an interval or a command.",
     "top": "The same, live: tasks, CPUs, containers and virtual machines.",
     "export": "The same, always on: metrics for Prometheus.",
+    "record": "Each interrupt, softirq, poll and switch, into a file.",
+    "report": "What a recording tells: victims, bursts, a timeline; perf.data and trace.dat, too.",
     "canary": "What a program of known speed loses on a CPU, by its own clock.",
     "demo": "See it: what top says a program got, and what it got.",
     "doctor": "What this host can measure, what not, and what would help.",

@@ -87,6 +87,21 @@ PAGES = {
         ),
         see_also=("nettax-stat(1)", "prometheus(1)", "promtool(1)", "systemd.exec(5)"),
     ),
+    "record": Page(
+        overhead="Each event runs a program and fills 48 bytes; at a million a second it takes "
+        "about 5 % of a CPU itself (``python -m bench record``). The rings take 16 MiB for each "
+        "CPU, ``--last`` its ``--memory`` more. The last line tells what this run cost.",
+        exits=(
+            ("*the command's*", "where there is one; 128 + *n* if signal *n* ended it"),
+            ("126, 127", "the command cannot be run, is not found"),
+        ),
+        see_also=("nettax-report(1)", "perf-record(1)", "pcap-filter(7)", "trace-cmd-record(1)"),
+        notes="SIGUSR1 with ``--last`` has what is kept written at once.",
+    ),
+    "report": Page(
+        overhead="It needs no privilege, and memory for about one chunk of each CPU.",
+        see_also=("nettax-record(1)", "perf-script(1)", "trace-cmd-report(1)"),
+    ),
     "canary": Page(
         overhead="It is a load: a program that computes without end, at the usual priority, on the "
         "CPU that it is given. ``--calibrate`` also sends that CPU IPIs from another, and "

@@ -20,11 +20,13 @@ from nettax.kernel import cpus, features
 from nettax.kernel.btf import Btf
 from nettax.kernel.libbpf import TestRunOpts, check, libbpf
 
-__all__ = ["Map", "Object", "Program", "ProgramStats", "enable_stats"]
+__all__ = ["Map", "Object", "Program", "ProgramStats", "enable_stats", "new_ring"]
 
 # include/uapi/linux/bpf.h
 BPF_F_TEST_RUN_ON_CPU = 1
 BPF_MAP_TYPE_PERCPU_HASH = 5
+BPF_MAP_TYPE_RINGBUF = 27
+BPF_ANY = 0
 BPF_NOEXIST = 1
 BPF_STATS_RUN_TIME = 0
 
@@ -149,6 +151,11 @@ class Map:
         result = libbpf().bpf_map_update_elem(self.fd, key, value, BPF_NOEXIST)
         if result < 0 and result != -errno.EEXIST:
             check(result, f"fill map {self.name}")
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Set an entry; in an array of maps, `value` is the file descriptor of one."""
+        result = libbpf().bpf_map_update_elem(self.fd, key, value, BPF_ANY)
+        check(result, f"fill map {self.name}")
 
     def delete(self, keys: Sequence[bytes]) -> None:
         """Delete entries; those already gone are skipped."""
@@ -301,6 +308,16 @@ class Object:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def new_ring(name: str, size: int) -> int:
+    """Make a ring buffer of `size` bytes, a power of two and whole pages; its file descriptor.
+
+    :raises OSError: the kernel refuses: too little memory, say
+    """
+    fd: int = libbpf().bpf_map_create(BPF_MAP_TYPE_RINGBUF, name.encode(), 0, 0, size, None)
+    check(fd, f"make a ring buffer of {size >> 10} KiB")
+    return fd
 
 
 def enable_stats() -> int:

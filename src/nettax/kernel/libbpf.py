@@ -78,6 +78,7 @@ def libbpf() -> ctypes.CDLL:
         "bpf_map__key_size": (ctypes.c_uint32, [pointer]),
         "bpf_map__value_size": (ctypes.c_uint32, [pointer]),
         "bpf_map__initial_value": (pointer, [pointer, size]),
+        "bpf_map_create": (integer, [integer, text, *[ctypes.c_uint32] * 3, pointer]),
         "bpf_map_lookup_batch": (integer, [integer, *[pointer] * 4, pointer, pointer]),
         "bpf_map_update_elem": (integer, [integer, text, text, ctypes.c_uint64]),
         "bpf_map_delete_batch": (integer, [integer, pointer, pointer, pointer]),

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from nettax.errors import MissingFeature, NettaxError, UsageError
-from nettax.kernel import bpf, cpus, features, proc_stat, softnet, vmlinux
+from nettax.kernel import bpf, cpus, features, percpu, proc_stat, softnet, vmlinux
 from nettax.kernel.accounting import accounting
 from nettax.kernel.cgroup import Cgroups
 from nettax.ledger.charges import FIELDS, Charges
@@ -163,7 +163,7 @@ class Ledger:
                 "has_prev_state": vmlinux.tracepoint_arguments("sched_switch") == 4,
                 "drop_every": self._drop_every,
                 "followed_pid": self._follow or 0,
-                **_trigger_offsets(),
+                **percpu.trigger_offsets(),
             },
             max_entries={
                 "cpus": possible,
@@ -193,7 +193,7 @@ class Ledger:
     @property
     def tells_triggers(self) -> bool:
         """Whether it can tell a softirq that an interrupt ran from one that a system call ran."""
-        return bool(_trigger_offsets())
+        return bool(percpu.trigger_offsets())
 
     def _wanted(self, tracepoint: str) -> bool:
         if tracepoint == "settle":
@@ -332,40 +332,6 @@ class Ledger:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def _trigger_offsets() -> dict[str, int]:
-    """Where the programs find what tells a softirq's trigger; empty where that is not known.
-
-    On x86 both words are per-CPU: in variables of their own since 6.15, together in `pcpu_hot`
-    from 6.2 on, before that in `__preempt_count` and `irq_stat` (arch/x86/include/asm/preempt.h,
-    current.h, hardirq.h). Elsewhere the preempt count is the task's.
-    """
-    runqueues = vmlinux.percpu_offsets().get("runqueues")
-    preempt_count = _percpu_word("__preempt_count", "pcpu_hot.preempt_count")
-    pending = _percpu_word(
-        "__softirq_pending", "pcpu_hot.softirq_pending", "irq_stat.__softirq_pending"
-    )
-    if runqueues is None or preempt_count is None or pending is None:
-        return {}
-    return {
-        "has_percpu_offsets": 1,
-        "runqueues_offset": runqueues,
-        "preempt_count_offset": preempt_count,
-        "softirq_pending_offset": pending,
-    }
-
-
-def _percpu_word(*places: str) -> int | None:
-    """The offset of the first of these that the kernel has: `variable`, or `variable.member`."""
-    types = {"pcpu_hot": "pcpu_hot", "irq_stat": "irq_cpustat_t"}
-    for place in places:
-        variable, _, member = place.partition(".")
-        start = vmlinux.percpu_offsets().get(variable)
-        inside = vmlinux.member_offset(types[variable], member) if member else 0
-        if start is not None and inside is not None:
-            return start + inside
-    return None
 
 
 def _cgroup_names() -> Cgroups | None:

@@ -196,6 +196,26 @@ _PROBE = (
     Field("–", "it lacks, and nettax does without"),
 )
 
+_BURSTS = (
+    Field("bursts", "a burst: an interrupt with the softirqs that follow it, NET_RX among them"),
+    Field("NET_RX run time", "of each such softirq, without the hard IRQs inside it"),
+    Field("packets per poll", "work that a NAPI poll told of"),
+    Field("packets per NET_RX", "the same of all polls of one softirq"),
+    Field("NET_RX per burst", "softirqs in a row, until there is no work left or time is up"),
+    Field("gap after a burst", "until the next interrupt or softirq on that CPU"),
+    Field("IRQ to NET_RX", "from where the hard IRQ began to where NET_RX did"),
+    Field("raise to NET_RX", "from where NET_RX was raised to where it began"),
+)
+
+_RUNNERS = (
+    Field("NET_RX run by", "irq_exit, bh_enable (a system call's own), ksoftirqd; unknown: inline"),
+    Field("runs", "how many softirqs"),
+    Field("% of time", "of all time in NET_RX softirqs"),
+    Field("time", "the same as a time, without the hard IRQs inside"),
+    Field("packets", "polled in them"),
+    Field("a packet", "time by packets"),
+)
+
 TABLES = {
     "tasks": Table("Tasks", "% of one CPU", _TASK),
     "groups": Table("Tasks added up (--by)", "% of one CPU", _GROUP),
@@ -213,6 +233,8 @@ TABLES = {
     "openssl": Table("openssl speed", "operations", _OPENSSL),
     "demo": Table("Conditions", "% of wall time: median of the runs [interval]", _DEMO),
     "flow": Table("Flows", "median of the runs", _FLOW),
+    "bursts": Table("Bursts", "over the recording", _BURSTS),
+    "runners": Table("Who ran NET_RX", "over the recording", _RUNNERS),
     "probes": Table("Probes", "a mark, a name, what was found", _PROBE),
 }
 
@@ -220,6 +242,7 @@ TABLES = {
 VERB_TABLES = {
     "stat": ("tasks", "groups", "cpus", "work", "histogram", "doubt"),
     "top": ("tasks", "cpus", "work", "live", "doubt"),
+    "report": ("tasks", "cpus", "work", "histogram", "bursts", "runners"),
     "canary": ("canary", "calibration", "openssl", "working-set", "canary-watch"),
     "demo": ("demo", "flow"),
     "doctor": ("probes",),

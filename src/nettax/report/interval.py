@@ -6,12 +6,22 @@ import csv
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from nettax.ledger import CpuShare, GroupShare, Interval, TaskShare
 from nettax.report.table import count, percent, safe, signed_percent, table
 
-__all__ = ["Payers", "by_taken", "document", "histogram_text", "payers_csv", "text", "time_text"]
+__all__ = [
+    "Payers",
+    "by_taken",
+    "cpus_table",
+    "document",
+    "histogram_text",
+    "payers_csv",
+    "payers_table",
+    "text",
+    "time_text",
+]
 
 SCHEMA = "nettax.stat/1"
 Payer = TypeVar("Payer", TaskShare, GroupShare)
@@ -42,7 +52,7 @@ def document(interval: Interval, payers: Payers, by: str | None = None) -> dict[
     }
 
 
-def payers_csv(interval: Interval, payers: Payers, header: bool = True) -> str:
+def payers_csv(interval: Accounts, payers: Payers, header: bool = True) -> str:
     """One line per task or group, nested fields as `outer.inner`, with a header if there are any.
 
     Each line begins with the interval, so that those of several make one table.
@@ -68,7 +78,7 @@ def _flat(row: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
 
 def text(interval: Interval, payers: Payers, rows: int) -> str:
     """The interval as tables for people: payers, CPUs, and what could not be accounted for."""
-    parts = [_heading(interval), _payers(interval, payers[:rows]), _cpus(interval)]
+    parts = [_heading(interval), payers_table(interval, payers[:rows]), cpus_table(interval)]
     if len(payers) > rows:
         what = "tasks" if isinstance(payers[0], TaskShare) else "groups"
         parts.insert(2, f"({len(payers) - rows} more {what}; -n sets how many are shown)")
@@ -94,7 +104,21 @@ def _heading(interval: Interval) -> str:
     )
 
 
-def _payers(interval: Interval, payers: Payers) -> str:
+class Accounts(Protocol):
+    """What the tables need of an interval, live or replayed."""
+
+    @property
+    def start_ns(self) -> int: ...
+    @property
+    def wall_ns(self) -> int: ...
+    @property
+    def cpus(self) -> tuple[CpuShare, ...]: ...
+    @property
+    def toll(self) -> object | None: ...
+
+
+def payers_table(interval: Accounts, payers: Payers) -> str:
+    """Tasks or groups, one a line: what they were billed, had, and what was taken from them."""
     wall = interval.wall_ns
     toll = interval.toll is not None
 
@@ -109,7 +133,7 @@ def _payers(interval: Interval, payers: Payers) -> str:
             percent(stolen["hardirq"], wall),
             percent(net, wall),
             percent(other, wall),
-            percent(sum(payer.displaced_ns.values()), wall),
+            percent(sum(payer.displaced_ns.values()) if payer.displaced_ns else None, wall),
         ]
         return [*cells, percent(payer.toll_ns.estimate, wall)] if payer.toll_ns else cells
 
@@ -131,7 +155,8 @@ def _who(payer: TaskShare | GroupShare) -> list[str]:
     return [payer.name + ended, second, str(payer.tasks)]
 
 
-def _cpus(interval: Interval) -> str:
+def cpus_table(interval: Accounts) -> str:
+    """CPUs, one a line: where their time went; and below, what work they did."""
     toll = interval.toll is not None
 
     def row(name: str, cpu: CpuShare) -> list[str]:
@@ -158,7 +183,7 @@ def _cpus(interval: Interval) -> str:
     return shares + "\n\n" + _work(interval)
 
 
-def _named(interval: Interval) -> Iterator[tuple[str, CpuShare]]:
+def _named(interval: Accounts) -> Iterator[tuple[str, CpuShare]]:
     """Each CPU with its name, and all together, whose shares are of all their time."""
     for cpu in interval.cpus:
         yield (str(cpu.cpu) if cpu.online else f"{cpu.cpu} offline"), cpu
@@ -166,20 +191,26 @@ def _named(interval: Interval) -> Iterator[tuple[str, CpuShare]]:
         yield "all", CpuShare.total(interval.cpus)
 
 
-def _work(interval: Interval) -> str:
+def _work(interval: Accounts) -> str:
     def row(name: str, cpu: CpuShare) -> list[str]:
-        seconds = interval.wall_ns / 1e9
-        rates = (cpu.hardirq_count, cpu.ipi_count, cpu.softirq_count["net_rx"], cpu.polls)
+        rates = (
+            *(cpu.hardirq_count, cpu.ipi_count, cpu.softirq_count["net_rx"]),
+            *(cpu.polls, cpu.packets),
+        )
+        each = cpu.softirq_ns["net_rx"] / cpu.softirq_packets if cpu.softirq_packets else None
         return [
             name,
-            *(count(number / seconds) for number in rates),
-            count(cpu.packets / seconds),
-            "·" if cpu.ns_per_packet is None else f"{cpu.ns_per_packet:.0f}",
-            "?" if cpu.squeezed is None else count(cpu.squeezed / seconds),
+            *(_rate(number, interval.wall_ns) for number in rates),
+            "·" if each is None else f"{each:.0f}",
+            _rate(cpu.squeezed, interval.wall_ns),
         ]
 
     head = ["CPU", "irq/s", "ipi/s", "net_rx/s", "polls/s", "packets/s", "ns/packet", "squeezed/s"]
     return table(head, [row(*named) for named in _named(interval)])
+
+
+def _rate(number: int | None, wall_ns: int) -> str:
+    return "?" if number is None else count(number * 1e9 / (wall_ns or 1))
 
 
 def _footer(interval: Interval) -> str:

@@ -35,13 +35,20 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> 
     )
 
 
-def percent(part: float, whole: float) -> str:
-    """A share of one CPU; a dot where there is nothing, so that the eye finds what there is."""
+def percent(part: float | None, whole: float) -> str:
+    """A share of one CPU; a dot where there is nothing, so that the eye finds what there is.
+
+    A question mark where it is not known.
+    """
+    if part is None:
+        return "?"
     return f"{100 * part / whole:.1f}" if whole and abs(part / whole) >= 0.0005 else "·"
 
 
-def signed_percent(part: float, whole: float) -> str:
+def signed_percent(part: float | None, whole: float) -> str:
     """A share that may be negative, with enough digits to tell a residual from nothing."""
+    if part is None:
+        return "?"
     return f"{100 * part / whole:+.3f}" if whole else "·"
 
 

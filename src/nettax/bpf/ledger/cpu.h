@@ -5,32 +5,13 @@
 
 #include "../kernel.h"
 #include "../ledger.h"
-
-#ifdef NETTAX_RAW_TP
-#define TP(name)	   SEC("?raw_tp/" #name)
-#define READ(pointer, ...) BPF_CORE_READ(pointer, __VA_ARGS__)
-#else
-#define TP(name)			 SEC("?tp_btf/" #name)
-#define ARROW1(p, a)			 ((p)->a)
-#define ARROW2(p, a, b)			 ((p)->a->b)
-#define ARROW4(p, a, b, c, d)		 ((p)->a->b->c->d)
-#define ARROW(_1, _2, _3, _4, NAME, ...) NAME
-#define READ(pointer, ...)		 ARROW(__VA_ARGS__, ARROW4, , ARROW2, ARROW1)(pointer, __VA_ARGS__)
-#endif
+#include "../percpu.h"
 
 const volatile bool want_histograms = false;
 const volatile bool by_cgroup = false;	   /* sum up what the tasks of each cgroup are charged */
 const volatile bool forget_exited = false; /* keep no account of a task after its end */
-const volatile bool has_prev_state = true; /* sched_switch's fourth argument, since v5.18 */
 const volatile __u32 drop_every = 0;	   /* tests: lose every Nth event */
 const volatile __u32 followed_pid = 0;	   /* mark this task and its descendants */
-
-/* Where three variables are in a CPU's per-CPU area; the user side finds them in the kernel's BTF.
- * (Not as ksyms: those need CONFIG_KALLSYMS_ALL.) Without them, the trigger is unknown. */
-const volatile bool has_percpu_offsets = false;
-const volatile __u64 runqueues_offset = 0;
-const volatile __u64 preempt_count_offset = 0;
-const volatile __u64 softirq_pending_offset = 0;
 
 __u64 tasks_created = 0;
 

@@ -75,7 +75,7 @@ int BPF_PROG(softirq_exit, unsigned int vector)
 	*(volatile bool *)&c->booking = false;
 	if (c->trigger == TRIGGER_IRQ_EXIT)
 		/* raised meanwhile: the same loop runs them */
-		c->pending |= percpu(c, softirq_pending_offset, sizeof(__u16));
+		c->pending |= percpu(c->percpu_base, softirq_pending_offset, sizeof(__u16));
 	if (want_histograms && (h = cpu_histograms()))
 		h->softirq[vector][log2_slot(ns)]++;
 	return 0;

@@ -1,0 +1,133 @@
+"""How network work comes: runs of NET_RX, what they polled, who ran them, what lay between."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from nettax.events.distribution import Distribution
+from nettax.events.groups import Groups, groups
+from nettax.events.model import Array, Flag, Kind, Recording, Tables
+from nettax.events.spans import NET_RX, Part, spans
+
+__all__ = ["RUNNERS", "Bursts", "Share", "bursts"]
+
+RUNNERS: Final = ("irq_exit", "bh_enable", "ksoftirqd", "unknown")
+"""What ran a NET_RX softirq; unknown: inline, by an interrupt's end or by a system call."""
+
+
+@dataclass(slots=True)
+class Share:
+    """NET_RX softirqs that one runner ran."""
+
+    runs: int = 0
+    ns: int = 0
+    """Without the hard IRQs inside."""
+    packets: int = 0
+
+
+@dataclass(slots=True)
+class Bursts:
+    """Distributions over a recording; times in ns, of the recording's clock.
+
+    A burst is an interrupt with the softirqs that follow it at once, NET_RX among them, or such
+    softirqs without an interrupt before them.
+    """
+
+    run_ns: Distribution = field(default_factory=Distribution)
+    """Of a NET_RX softirq, without the hard IRQs inside."""
+    packets_per_poll: Distribution = field(default_factory=Distribution)
+    packets_per_run: Distribution = field(default_factory=Distribution)
+    """Of a NET_RX softirq, all its polls together."""
+    rounds: Distribution = field(default_factory=Distribution)
+    """NET_RX softirqs in a burst."""
+    gap_ns: Distribution = field(default_factory=Distribution)
+    """From the end of a burst to the next interrupt or softirq on its CPU."""
+    irq_to_run_ns: Distribution = field(default_factory=Distribution)
+    """From where the hard IRQ of a burst began to where its first NET_RX did."""
+    raise_to_run_ns: Distribution = field(default_factory=Distribution)
+    """From where the first NET_RX of a burst was raised to where it began."""
+    exhausted: int = 0
+    """Polls that used up their budget."""
+    runners: dict[str, Share] = field(default_factory=lambda: {name: Share() for name in RUNNERS})
+    squeezed: Mapping[int, int] | None = None
+    """By CPU: NET_RX softirqs that ended with work left; None: not recorded."""
+
+
+def bursts(recording: Recording) -> Bursts:
+    """Go through a recording once."""
+    found = Bursts()
+    ksoftirqd = _Ksoftirqd(recording.tables)
+
+    def counted() -> object:
+        for part in spans(recording.chunks()):
+            _count_runs(found, part, ksoftirqd)
+            yield part
+
+    for each in groups(counted()):  # type: ignore[arg-type]
+        _count_group(found, each)
+    found.squeezed = recording.squeezed
+    return found
+
+
+class _Ksoftirqd:
+    """Which pids are ksoftirqd's: threads of the kernel, which keep pid and name."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self._known: dict[int, bool] = {}
+
+    def among(self, pids: Array, time_ns: int) -> Array:
+        for pid in np.unique(pids).tolist():
+            if not self._known.get(pid):
+                comm = self._tables.tasks.comm(pid, time_ns)
+                self._known[pid] = comm.startswith("ksoftirqd/")
+        return np.isin(pids, [pid for pid, known in self._known.items() if known])
+
+
+def _count_runs(found: Bursts, part: Part, ksoftirqd: _Ksoftirqd) -> None:
+    polls = part.events[part.events["kind"] == Kind.NAPI_POLL]
+    found.packets_per_poll.add(polls["a"])
+    found.exhausted += int(((polls["b"] > 0) & (polls["a"] >= polls["b"])).sum())
+    runs = part.spans[_net_rx(part.spans)]
+    if not len(runs):
+        return
+    times = runs["end_ns"] - runs["start_ns"] - runs["hard_ns"]
+    found.run_ns.add(times)
+    found.packets_per_run.add(runs["packets"][runs["polls"] > 0])
+    by_thread = ksoftirqd.among(runs["pid"], int(runs["start_ns"][0]))
+    at_exit = runs["flags"] & Flag.IRQ_EXIT > 0
+    by_call = runs["flags"] & Flag.BH_ENABLE > 0
+    which = np.select([by_thread, at_exit, by_call], [2, 0, 1], 3)
+    for i, name in enumerate(RUNNERS):
+        mine = which == i
+        share = found.runners[name]
+        share.runs += int(mine.sum())
+        share.ns += int(times[mine].sum())
+        share.packets += int(runs["packets"][mine].sum())
+
+
+def _net_rx(items: Array) -> Array:
+    chosen: Array = (items["kind"] == Kind.SOFTIRQ_ENTRY) & (items["id"] == NET_RX)
+    return chosen
+
+
+def _count_group(found: Bursts, each: Groups) -> None:
+    if len(each.first) < 2:
+        return
+    rx = _net_rx(each.spans)
+    begins = each.first[:-1]
+    rounds = np.add.reduceat(rx.astype(np.int64), begins)
+    burst = rounds > 0
+    found.rounds.add(rounds[burst])
+    found.gap_ns.add(each.gap_ns[burst & (each.gap_ns >= 0)])
+    places = np.flatnonzero(rx)
+    first = each.spans[places[np.searchsorted(places, begins[burst])]]
+    hard = each.spans["kind"][begins[burst]] != Kind.SOFTIRQ_ENTRY
+    irqs = each.spans["start_ns"][begins[burst]]
+    found.irq_to_run_ns.add((first["start_ns"] - irqs)[hard])
+    raised = first[first["raised_ns"] > 0]
+    found.raise_to_run_ns.add(raised["start_ns"] - raised["raised_ns"])

@@ -1,0 +1,147 @@
+"""A recording through the ledger's rules, told in the ledger's rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from nettax.events.model import Kind, Recording, Tables, Task
+from nettax.events.replay import Accounts, CpuAccount, TaskAccount, replay
+from nettax.events.replay.slices import Cpu
+from nettax.ledger.charges import Charges
+from nettax.ledger.rows import KINDS, KTHREADS, VECTORS, CpuShare, Events, TaskShare
+
+__all__ = ["Replayed", "replayed"]
+
+# What only switches tell, and so what a recording without them leaves unknown.
+_OF_SLICES: Final = frozenset(
+    {"idle_ns", "own_ns", "oncpu_ns", "residual_ns", "wait_ns", "displaced_ns", "switches"}
+)
+_IPIS: Final = frozenset({Kind.VECTOR_ENTRY, Kind.VECTOR_EXIT})
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """The ledger of a recording: who had each CPU, and what was taken from whom."""
+
+    start_ns: int
+    """Of the recording's clock."""
+    wall_ns: int
+    cpus: tuple[CpuShare, ...]
+    tasks: tuple[TaskShare, ...]
+    """Every task that ran or waited, or from which something was taken; in no order."""
+    unknown: frozenset[str]
+    """Fields of these rows that the recording cannot tell: their values mean nothing."""
+    events: Events
+    recorded: int
+    """How many events."""
+    histograms: Mapping[str, tuple[int, ...]]
+    """Run times, as in an Interval of the live ledger."""
+    toll: None = None
+
+
+def replayed(recording: Recording) -> Replayed:
+    """Read all of a recording, and settle its accounts."""
+    accounts = replay(recording)
+    unknown = _unknown(recording, accounts)
+    cpus = tuple(
+        _cpu_share(account, state, recording, accounts.sliced)
+        for account, state in zip(accounts.cpus, accounts.states, strict=True)
+    )
+    tasks = tuple(
+        _task_share(task, kind, recording.tables)
+        for task, kind in zip(accounts.tasks, accounts.kinds, strict=True)
+    )
+    return Replayed(
+        start_ns=accounts.start_ns,
+        wall_ns=accounts.end_ns - accounts.start_ns,
+        cpus=cpus,
+        tasks=tasks,
+        unknown=unknown,
+        events=Events(accounts.lost, accounts.unmatched, accounts.inferred_ns, 0),
+        recorded=accounts.events,
+        histograms={
+            name: tuple(slots.tolist())
+            for name, slots in zip((*VECTORS, "hardirq", "poll"), accounts.histograms, strict=True)
+            if slots.any()
+        },
+    )
+
+
+def _unknown(recording: Recording, accounts: Accounts) -> frozenset[str]:
+    unknown = {"steal_ns", "unkept_ns"}  # of the live ledger only
+    if not accounts.sliced:
+        unknown |= _OF_SLICES
+    if not all(task.billed for task in accounts.tasks):
+        unknown.add("billed_ns")
+    if recording.kinds is not None and not _IPIS & recording.kinds:
+        unknown.add("ipi_count")
+    return frozenset(unknown)
+
+
+def _named(names: tuple[str, ...], values: object) -> dict[str, int]:
+    return dict(zip(names, map(int, values), strict=True))  # type: ignore[call-overload]
+
+
+def _cpu_share(account: CpuAccount, cpu: Cpu, recording: Recording, sliced: bool) -> CpuShare:
+    levels = cpu.levels
+    stolen = {
+        "hardirq": account.stolen_hardirq_ns,
+        **_named(VECTORS, account.stolen_softirq_ns),
+    }
+    kthread = _named(KTHREADS, account.kthread_ns)
+    wall = account.end_ns - account.start_ns
+    booked = account.idle_ns + account.idle_interrupted_ns + account.own_ns
+    booked += sum(stolen.values()) + sum(kthread.values())
+    squeezed = recording.squeezed
+    return CpuShare(
+        cpu=account.cpu,
+        online=True,
+        wall_ns=wall,
+        idle_ns=account.idle_ns,
+        idle_interrupted_ns=account.idle_interrupted_ns,
+        own_ns=account.own_ns,
+        stolen_ns=stolen,
+        kthread_ns=kthread,
+        residual_ns=wall - booked if sliced else 0,
+        unkept_ns=0,
+        hardirq_ns=levels.hard_ns,
+        softirq_ns=_named(VECTORS, levels.soft_ns),
+        softirq_count=_named(VECTORS, levels.soft_count),
+        hardirq_count=levels.interrupts,
+        ipi_count=levels.ipis,
+        polls=levels.polls,
+        packets=levels.packets,
+        softirq_packets=levels.softirq_packets,
+        squeezed=None if squeezed is None else squeezed.get(account.cpu, 0),
+        switches=cpu.switches,
+        steal_ns=0,
+        toll_ns=None,
+    )
+
+
+def _task_share(account: TaskAccount, kind: int, tables: Tables) -> TaskShare:
+    charges = Charges(account.sums)
+    task = tables.tasks.at(account.pid, account.last_ns) or Task(account.pid, 0, f":{account.pid}")
+    return TaskShare(
+        pid=account.pid,
+        tgid=account.pid if task.tgid is None else task.tgid,
+        start_ns=task.start_ns or 0,
+        comm=task.comm,
+        kind=KINDS[kind],
+        cgroup=task.cgroup,
+        cpu=account.cpu,
+        exited=account.exited,
+        followed=False,
+        billed_ns=charges.billed_ns,
+        oncpu_ns=charges.oncpu_ns,
+        own_ns=charges.own_ns,
+        stolen_ns=charges.stolen_ns,
+        stolen_by_trigger_ns=charges.stolen_by_trigger_ns,
+        displaced_ns=charges.displaced_ns,
+        wait_ns=charges.wait_ns,
+        interrupts=charges.interrupts,
+        switches=charges.switches,
+        toll_ns=None,
+    )

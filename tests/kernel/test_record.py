@@ -1,0 +1,280 @@
+"""`nettax record` and `nettax report` on this kernel."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from nettax.errors import MissingFeature
+from nettax.events.model import EVENT, Kind
+from nettax.events.native_file import NativeRecording
+from nettax.events.recorder import Recorder
+from nettax.events.saving import Saving, keep_up
+from nettax.experiment.replay import replayed
+from nettax.host import Host
+from nettax.kernel import cpus, pcap
+from nettax.lab import Testbed
+from nettax.report import chrome_trace
+
+CPU = cpus.online()[-1]
+NETTAX = [sys.executable, "-m", "nettax"]
+
+
+def nettax(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run([*NETTAX, *arguments], capture_output=True, text=True, timeout=60)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def kinds(path: Path) -> dict[Kind, int]:
+    with NativeRecording(path) as recording:
+        found: dict[Kind, int] = {}
+        last = 0
+        for chunk in recording.chunks():
+            assert int(chunk["time_ns"][0]) >= last
+            last = int(chunk["time_ns"][-1])
+            for kind in chunk["kind"].tolist():
+                found[Kind(kind)] = found.get(Kind(kind), 0) + 1
+        return found
+
+
+def test_a_command_and_all_reports_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "events"
+    done = nettax("record", "-o", str(path), "--", "sh", "-c", "sleep 0.3; exit 3", code=3)
+    assert f"nettax report {path}" in done.stderr
+    assert nettax("record", "-o", str(path), "-d", "0.1", code=1).stderr.count("-f overwrites") == 1
+    found = kinds(path)
+    for kind in (Kind.SWITCH, Kind.VECTOR_ENTRY, Kind.SOFTIRQ_ENTRY, Kind.WAKEUP, Kind.FORK):
+        assert found[kind] > 0, kind
+    assert found[Kind.BEGIN] == found[Kind.END] == len(cpus.online())
+    assert "residual" in nettax("report", str(path)).stdout
+    assert "local_timer" in nettax("report", "--timeline", str(path)).stdout
+    both = json.loads(nettax("report", "--json", str(path)).stdout)
+    assert both["bursts"]["schema"] == "nettax.bursts/1"
+    assert both["victims"]["recording"]["damage"] == []
+    assert nettax("report", "--csv", str(path)).stdout.startswith("interval.start_ns")
+    for row in nettax("report", "--timeline", "--json", str(path)).stdout.splitlines():
+        assert json.loads(row)["end_ns"] >= json.loads(row)["time_ns"]
+
+
+def test_raw_tracepoints_record_the_same_kinds() -> None:
+    with Recorder(raw_tracepoints=True, packets=True) as recorder:
+        time.sleep(0.1)
+        rows = [batch for batch in recorder.batches() if batch.cpu is not None]
+        assert rows
+        assert not recorder.lost()
+
+
+def test_a_killed_recorder_leaves_what_it_wrote(
+    tmp_path: Path, eventually: Callable[[Callable[[], object]], None]
+) -> None:
+    path = tmp_path / "events"
+    child = subprocess.Popen([*NETTAX, "record", "-o", str(path)])
+    try:
+        eventually(lambda: path.exists() and path.stat().st_size > 20_000)
+    finally:
+        child.kill()
+        child.wait()
+    with NativeRecording(path) as recording:
+        assert not recording.ended
+        assert sum(len(chunk) for chunk in recording.chunks()) > 100
+    assert replayed(NativeRecording(path)).recorded > 100
+
+
+def test_what_finds_no_room_is_lost_and_told(tmp_path: Path) -> None:
+    with Host() as host, Testbed(host) as bed, bed.udp(50_000, cpu=CPU) as flow:
+        while not flow.sent():
+            time.sleep(0.005)
+        with Recorder(ring_bytes=8192) as recorder:
+            saving = Saving(tmp_path / "events", recorder)
+            for _ in range(2):  # the ring is full before each of these
+                time.sleep(0.1)
+                for batch in recorder.batches():
+                    saving.take(batch)
+            recorder.mark(Kind.END)
+            for batch in recorder.batches():
+                saving.take(batch)
+            lost = recorder.lost()[CPU]
+            saving.finish()
+    assert lost.events > 1000
+    assert lost.first_ns < lost.last_ns < time.monotonic_ns()
+    with NativeRecording(tmp_path / "events") as recording:
+        told = [row for chunk in recording.chunks() for row in chunk if row["kind"] == Kind.LOST]
+    # Each hole is told in the stream; what came after the last of them only in total.
+    assert 0 < sum(int(row["value"]) for row in told if row["cpu"] == CPU) <= lost.events
+
+
+def test_packets_are_all_there(tmp_path: Path) -> None:
+    path = tmp_path / "events"
+    with Host() as host, Testbed(host, steer=CPU) as bed, Recorder(packet_filter="udp") as recorder:
+        with bed.udp(20_000, size=137) as flow:
+            time.sleep(0.3)
+        sent = flow.received()
+        saving = Saving(path, recorder)
+        keep_up(recorder, saving, lambda pause: True)
+        assert not recorder.lost()
+        saving.finish()
+        ports: dict[int, int] = {}
+        with NativeRecording(path) as recording:
+            for chunk in recording.chunks():
+                for row in chunk[chunk["kind"] == Kind.PACKET]:
+                    assert row["b"] == 17
+                    if row["a"] == 165:  # 137 bytes, and the headers of UDP and IP: nobody else's
+                        assert recording.tables.devices[int(row["id"])].startswith("veth0")
+                        ports[int(row["c"])] = ports.get(int(row["c"]), 0) + 1
+    assert ports == {port: sent for port in ports}
+
+
+EXPRESSIONS = (
+    "udp port 53",
+    "host 10.0.0.1 and (tcp port 80 or port 443) and tcp[tcpflags] & tcp-syn != 0",
+    "ip[ip[0] & 0xf] = 3 or (ip[2:2] / (ip[8] & 3)) > 3",
+    "vlan 10 or less 100 or ether[254:2] = 0",
+    "icmp6 or len % 7 = 3",
+)
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS)
+def test_filters_in_the_kernel(expression: str) -> None:
+    """The translation, loaded and run, against libpcap's interpreter, on random frames."""
+    try:
+        program = pcap.compile_filter(expression)
+    except MissingFeature as error:
+        pytest.skip(str(error))
+    rng = random.Random(expression)
+    with Recorder(packet_filter=expression, cpus=[cpus.online()[0]]) as recorder:
+        for _ in range(500):
+            frame = _frame(rng)
+            wire = len(frame) + rng.choice([0, 1000])
+            expected = pcap.matches(program, frame[: pcap.SNAP], wire)
+            assert recorder.try_filter(frame, wire) == expected, frame.hex()
+
+
+def _frame(rng: random.Random) -> bytes:
+    frame = bytearray(rng.randbytes(rng.choice([0, 13, 14, 20, 34, 42, 60, 100, 255, 256, 300])))
+    if len(frame) > 42:
+        frame[12:14] = rng.choice([b"\x08\0", b"\x86\xdd", b"\x81\0"])
+        frame[14] = rng.choice([0x45, 0x46, 0x60])
+        frame[20:22] = rng.choice([b"\0\0", b"\x11\0", b"\x06\0", b"\x3a\0"])
+        frame[23] = rng.choice([6, 17, 1])
+        frame[36:38] = rng.choice([b"\0\x35", b"\0\x50"])
+    return bytes(frame)
+
+
+def test_flight_recorder(
+    tmp_path: Path, eventually: Callable[[Callable[[], object]], None]
+) -> None:
+    path = tmp_path / "events"
+    words = ["record", "--last", "500ms", "-d", "20", "-o", str(path)]
+    child = subprocess.Popen([*NETTAX, *words], stderr=subprocess.PIPE)
+    try:
+        # Its handler is set before the first event is taken; a signal before would end it.
+        eventually(lambda: b"SigCgt" in _status(child.pid) and _catches(child.pid, signal.SIGUSR1))
+        time.sleep(1)  # longer than it keeps
+        child.send_signal(signal.SIGUSR1)
+        eventually(lambda: path.exists() and _is_ended(path))
+        child.send_signal(signal.SIGINT)
+        _, told = child.communicate(timeout=10)
+    finally:
+        child.kill()
+        child.wait()
+    assert f"{path}, {path}.2" in told.decode()
+    with NativeRecording(path) as recording:
+        times = [int(t) for chunk in recording.chunks() for t in chunk["time_ns"]]
+    assert len(times) > 100
+    assert 0.1e9 < times[-1] - times[0] < 1.2e9  # what is kept is cut by whole rounds
+    assert replayed(NativeRecording(path)).events.lost == 0
+
+
+def test_theft_has_it_written(tmp_path: Path) -> None:
+    path = tmp_path / "events"
+    when = ("--last", "500ms", "--when", "theft > 0.001%")
+    told = nettax("record", *when, "-d", "2", "-o", str(path)).stderr
+    assert f"{path}, {path}.2" in told  # one for the theft, one at the end
+    with NativeRecording(path) as recording:
+        assert recording.facts["theft"]["share"] > 0.00001
+
+
+def _status(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/status").read_bytes()
+
+
+def _catches(pid: int, number: int) -> bool:
+    caught = int(_status(pid).partition(b"SigCgt:")[2].split()[0], 16)
+    return bool(caught >> (number - 1) & 1)
+
+
+def _is_ended(path: Path) -> bool:
+    with NativeRecording(path) as recording:
+        return recording.ended
+
+
+def test_chrome_slices_sum_to_the_ledger(tmp_path: Path) -> None:
+    path = tmp_path / "events"
+    with Host() as host, Testbed(host, steer=CPU) as bed, bed.udp(30_000):
+        nettax("record", "-d", "0.5", "-o", str(path))
+    with NativeRecording(path) as recording:
+        chrome_trace.write(recording, tmp_path / "trace.json")
+        accounts = replayed(recording)
+    events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+    slices = [event for event in events if event["ph"] == "X"]
+    assert all(event["dur"] >= 0 and isinstance(event["name"], str) for event in slices)
+    for cpu in accounts.cpus:
+        mine = [event for event in slices if event["pid"] == cpu.cpu]
+
+        def total(thread: int, of: list[dict[str, object]] = mine) -> int:
+            return round(1000 * sum(event["dur"] for event in of if event["tid"] == thread))  # type: ignore[misc]
+
+        softirqs = sum(
+            event["args"]["ns"] for event in mine if event["tid"] == chrome_trace.SOFTIRQS
+        )
+        assert total(chrome_trace.HARDIRQS) == pytest.approx(cpu.hardirq_ns, rel=0.01, abs=20_000)
+        # What is under way as recording begins or ends has no slice: NET_RX takes up to 2 ms.
+        assert softirqs == pytest.approx(sum(cpu.softirq_ns.values()), rel=0.01, abs=4_000_000)
+        assert total(chrome_trace.TASKS) == pytest.approx(cpu.wall_ns, rel=0.001)
+        for name in ("softirq", "hard IRQ", "task"):
+            _check_nesting([e for e in mine if chrome_trace.THREADS[e["tid"]] == name])
+
+
+def _check_nesting(slices: list[dict[str, float]]) -> None:
+    """Slices of one thread may hold each other, but not overlap."""
+    open_until: list[float] = []
+    for event in sorted(slices, key=lambda event: (event["ts"], -event["dur"])):
+        start, end = round(1000 * event["ts"]), round(1000 * (event["ts"] + event["dur"]))
+        while open_until and open_until[-1] <= start + 1:
+            open_until.pop()
+        assert not open_until or end <= open_until[-1] + 1
+        open_until.append(end)
+
+
+def test_parquet(tmp_path: Path) -> None:
+    duckdb = pytest.importorskip("duckdb")
+    path, table = tmp_path / "events", tmp_path / "it's.parquet"
+    nettax("record", "-d", "0.3", "-o", str(path))
+    nettax("report", "--parquet", str(table), str(path))
+    found = duckdb.read_parquet(str(table)).aggregate("kind, count(*)").fetchall()
+    assert dict(found) == {kind.name: number for kind, number in kinds(path).items()}
+
+
+def test_requests_that_make_no_sense(tmp_path: Path) -> None:
+    out = ["-o", str(tmp_path / "f")]
+    nettax("record", *out, "--filter", "udp prot 53", code=2)
+    nettax("record", *out, "--iface", "nope", code=2)
+    nettax("record", *out, "--last", "5 apples", code=2)
+    nettax("record", *out, "--when", "theft > 30%", code=2)
+    nettax("record", *out, "--last", "1s", "--when", "theft", code=2)
+    nettax("record", *out, "--buffer", "5000", code=2)
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "noise").write_bytes(os.urandom(1000))
+    nettax("report", str(tmp_path / "noise"), code=1)
+    assert EVENT.itemsize == 40

@@ -1,0 +1,179 @@
+"""Timeline and bursts, from Ahern's nine lines and from events made up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nettax.events.bursts import bursts
+from nettax.events.distribution import Distribution
+from nettax.events.model import EVENT, EventArray, Flag, Kind, Machine, Recording, Tables, Task
+from nettax.events.sniff import open_recording
+from nettax.events.spans import spans
+from nettax.report import bursts as bursts_report
+from nettax.report.fields import TABLES
+from nettax.report.timeline import line, timeline
+
+# David Ahern, "The CPU cost of networking on a host", from his perf script.
+AHERN = """\
+swapper 0 [005] 176146.491879: irq:irq_handler_entry: irq=152 name=mlx5_comp2@pci:0000:d8:00.0
+swapper 0 [005] 176146.491880: irq:irq_handler_exit: irq=152 ret=handled
+swapper 0 [005] 176146.491880: irq:softirq_entry: vec=3 [action=NET_RX]
+swapper 0 [005] 176146.491942: napi:napi_poll: napi poll on napi struct 0xffff9d3d53863e88 \
+for device eth0 work 64 budget 64
+swapper 0 [005] 176146.491943: irq:softirq_exit: vec=3 [action=NET_RX]
+swapper 0 [005] 176146.491943: irq:softirq_entry: vec=3 [action=NET_RX]
+swapper 0 [005] 176146.491971: napi:napi_poll: napi poll on napi struct 0xffff9d3d53863e88 \
+for device eth0 work 27 budget 64
+swapper 0 [005] 176146.491971: irq:softirq_exit: vec=3 [action=NET_RX]
+swapper 0 [005] 176146.492200: irq:irq_handler_entry: irq=152 name=mlx5_comp2@pci:0000:d8:00.0
+"""
+
+
+@pytest.fixture
+def ahern(tmp_path: Path) -> Iterator[Recording]:
+    path = tmp_path / "script.txt"
+    path.write_text(AHERN)
+    with open_recording(path) as recording:
+        yield recording
+
+
+def test_aherns_nine_lines(ahern: Recording) -> None:
+    (row,) = timeline(ahern)
+    assert [irq["name"] for irq in row["hardirqs"]] == ["mlx5_comp2@pci:0000:d8:00.0"]
+    assert [soft["ns"] for soft in row["softirqs"]] == [63_000, 28_000]
+    assert [poll["work"] for poll in row["polls"]] == [64, 27]
+    assert row["gap_ns"] == 229_000
+    assert line(row) == (
+        "   176146.491879    5  swapper          mlx5_comp2@pci:0000:d8:00.0 → "
+        "NET_RX ×2 (64/64, 27/64) 63 µs + 28 µs → gap 229 µs"
+    )
+
+
+def test_aherns_bursts(ahern: Recording) -> None:
+    found = bursts(ahern)
+    assert (found.run_ns.count, found.run_ns.sum) == (2, 91_000)
+    assert (found.packets_per_poll.sum, found.packets_per_poll.most) == (91, 64)
+    assert found.exhausted == 1
+    assert (found.rounds.count, found.rounds.most) == (1, 2)
+    assert (found.gap_ns.least, found.gap_ns.most) == (229_000, 229_000)
+    assert found.irq_to_run_ns.sum == 1_000
+    assert found.runners["unknown"].packets == 91
+    document = bursts_report.document(found)
+    assert document["run_ns"]["p50"] == pytest.approx(28_000, rel=0.03)
+    assert "budget used up by 1 of 2 polls" in bursts_report.text(found)
+
+
+def test_what_bursts_prints_has_its_meaning(ahern: Recording) -> None:
+    tables = bursts_report.text(bursts(ahern)).split("\n\n")
+    rows = [row.split("  ")[0] for row in tables[0].splitlines()]
+    assert rows == [field.name for field in TABLES["bursts"].fields]
+    head = [word for word in tables[1].splitlines()[0].split("  ") if word]
+    assert [word.strip() for word in head] == [field.name for field in TABLES["runners"].fields]
+
+
+class Made(Recording):
+    """Events made up, cut into chunks of some length."""
+
+    def __init__(self, events: Sequence[tuple[int, ...]], length: int = 1000) -> None:
+        self.tables = Tables()
+        self.tables.tasks.add(Task(7, 0, "ksoftirqd/0"))
+        self.machine, self.damage, self.path = Machine(), [], Path("made")
+        self._length = length
+        self._events = np.zeros(len(events), EVENT)
+        for row, (time, cpu, kind, number, pid, flags) in zip(self._events, events, strict=True):
+            row["time_ns"], row["cpu"], row["kind"] = time, cpu, kind
+            row["id"], row["pid"], row["flags"] = number, pid, flags
+
+    def chunks(self) -> Iterator[EventArray]:
+        for start in range(0, len(self._events), self._length):
+            yield self._events[start : start + self._length]
+
+    def close(self) -> None:
+        pass
+
+
+IRQ, IRQ_OFF = Kind.HARDIRQ_ENTRY, Kind.HARDIRQ_EXIT
+SOFT, SOFT_OFF, RAISE = Kind.SOFTIRQ_ENTRY, Kind.SOFTIRQ_EXIT, Kind.SOFTIRQ_RAISE
+
+NESTED = [
+    (1000, 0, IRQ, 9, 5, 0),
+    (1500, 0, RAISE, 3, 5, 0),
+    (2000, 0, IRQ_OFF, 9, 5, 0),
+    (2200, 0, SOFT, 3, 5, Flag.IRQ_EXIT),
+    (3000, 0, IRQ, 8, 5, 0),
+    (3400, 0, IRQ_OFF, 8, 5, 0),
+    (5200, 0, SOFT_OFF, 3, 5, 0),
+    (5300, 0, SOFT, 1, 5, Flag.IRQ_EXIT),
+    (5400, 0, SOFT_OFF, 1, 5, 0),
+    (9000, 0, Kind.SWITCH, 7, 5, 0),
+    (9100, 0, SOFT, 3, 7, Flag.BH_ENABLE),
+    (9900, 0, SOFT_OFF, 3, 7, 0),
+]
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 5, 100])
+def test_an_interrupt_within_a_softirq(length: int) -> None:
+    rows = list(timeline(Made(NESTED, length)))
+    assert [(row["time_ns"], row["gap_ns"], row["interrupted"]) for row in rows] == [
+        (1000, 3700, 1),
+        (9100, None, 0),
+    ]
+    assert rows[0]["softirqs"] == [{"vector": "net_rx", "ns": 2600}, {"vector": "timer", "ns": 100}]
+    assert "(interrupted ×1)" in line(rows[0])
+    found = bursts(Made(NESTED, length))
+    assert found.raise_to_run_ns.sum == 700
+    assert found.irq_to_run_ns.sum == 1200
+    assert found.runners["irq_exit"].ns == 2600
+    assert found.runners["ksoftirqd"].ns == 800
+
+
+def test_what_lacks_its_other_half_is_left_out() -> None:
+    events = [
+        (1, 0, SOFT_OFF, 3, 5, 0),
+        (10, 0, SOFT, 3, 5, 0),
+        (11, 0, Kind.LOST, 0, -1, 0),
+        (12, 0, SOFT_OFF, 3, 5, 0),
+        (20, 0, SOFT, 1, 5, 0),
+        (25, 0, SOFT_OFF, 1, 5, 0),
+        (30, 0, IRQ, 9, 5, 0),
+    ]
+    (row,) = timeline(Made(events))
+    assert (row["time_ns"], row["end_ns"], row["gap_ns"]) == (20, 25, 5)
+
+
+@given(st.lists(st.tuples(st.sampled_from([IRQ, IRQ_OFF, SOFT, SOFT_OFF, Kind.SWITCH]),
+                          st.integers(1, 2), st.integers(0, 1)), max_size=60),
+       st.integers(1, 20))  # fmt: skip
+@settings(deadline=None)
+def test_any_cut_gives_the_same_spans(raw: list[tuple[Kind, int, int]], length: int) -> None:
+    events = [(10 * i, cpu, kind, number, 5, 0) for i, (kind, number, cpu) in enumerate(raw)]
+    whole, cut = (_all_spans(Made(events, size)) for size in (1000, length))
+    assert whole == cut
+
+
+def _all_spans(recording: Recording) -> list[tuple[int, ...]]:
+    return sorted(
+        (part.cpu, *row)
+        for part in spans(recording.chunks())
+        for row in part.spans[["start_ns", "end_ns", "hard_ns", "kind", "id"]].tolist()
+    )
+
+
+@given(st.lists(st.integers(0, 2**50), min_size=1, max_size=200))
+@settings(deadline=None)
+def test_distribution(values: list[int]) -> None:
+    found = Distribution()
+    for cut in range(0, len(values), 7):
+        found.add(np.array(values[cut : cut + 7], np.int64))
+    assert (found.count, found.sum) == (len(values), sum(values))
+    assert (found.least, found.most) == (min(values), max(values))
+    assert sum(found.octaves()) == len(values)
+    for share in (0.01, 0.5, 0.9, 1.0):
+        exact = sorted(values)[max(1, int(np.ceil(share * len(values)))) - 1]
+        assert abs(found.quantile(share) - exact) <= max(0.032 * exact, 0)
