@@ -189,6 +189,15 @@ class Btf:
         """The size of `struct name`, in bytes."""
         return self._by_name[STRUCT, name].size
 
+    def enum(self, name: str) -> dict[str, int]:
+        """The values of `enum name`.
+
+        :raises KeyError: no enum of that name in the object
+        """
+        found = self._by_name[ENUM, name]
+        pairs = struct.iter_unpack("<Ii", self._types_raw[found.tail :][: 8 * found.vlen])
+        return {self._string(string): value for string, value in pairs}
+
     def variables(self, section: str) -> dict[str, tuple[int, str]]:
         """The variables of a data section (`.rodata`, `.bss`): name → offset, struct code."""
         found = self._by_name[DATASEC, section]
