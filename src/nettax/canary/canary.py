@@ -9,11 +9,10 @@ measures.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Literal, Self
 
 from nettax.canary.histogram import GapHistogram
-from nettax.canary.process import EngineProcess
+from nettax.canary.process import EngineProcess, Running
 from nettax.errors import NettaxError, UsageError
 from nettax.kernel import proc_pid
 
@@ -138,7 +137,7 @@ class CanaryInterval:
         return (self.iterations - self.gaps) * 1e9 / (self.wall_ns - self.gap_ns)
 
 
-class Canary:
+class Canary(Running):
     """A canary on one CPU, in a process named ``nettax-canary``.
 
     ``with Canary(cpu=1) as canary`` starts it and waits for its first progress; ``read`` does not
@@ -170,18 +169,6 @@ class Canary:
         """
         self._process = EngineProcess(f"canary_{self._engine}", *self._arguments, cpus=[self._cpu])
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._process.stop()
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
 
     def read(self) -> CanaryReading:
         """Read the progress and the kernel's account of it.

@@ -8,7 +8,6 @@ nothing in the handler, so what a gap canary loses to each is that toll.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Self
 
 from nettax.canary.canary import (
@@ -18,7 +17,7 @@ from nettax.canary.canary import (
     CanaryReading,
     read,
 )
-from nettax.canary.process import EngineProcess
+from nettax.canary.process import EngineProcess, Running
 from nettax.errors import UsageError
 
 
@@ -47,7 +46,7 @@ class IpiGaps:
     ipis: int
 
 
-class IpiStorm:
+class IpiStorm(Running):
     """A gap canary on ``victim_cpu`` and a thread on ``sender_cpu`` that interrupts it.
 
     The sender calls membarrier(2) ``rate`` times a second, or as often as the kernel lets it: a
@@ -82,19 +81,6 @@ class IpiStorm:
         self._process = EngineProcess("canary_storm", *self._arguments, cpus=self._cpus)
         self._process.set_period(self._period_ns)
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._process.stop()
-
-    @property
-    def pid(self) -> int:
-        """The process, and the thread that is the victim."""
-        return self._process.pid
 
     def set_rate(self, rate: int) -> None:
         """Send so many IPIs a second from now on.

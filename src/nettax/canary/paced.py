@@ -15,11 +15,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Self
 
 from nettax.canary.canary import GAP_THRESHOLD_NS
-from nettax.canary.process import EngineProcess
+from nettax.canary.process import EngineProcess, Running
 from nettax.errors import NettaxError, UsageError
 from nettax.kernel import proc_pid
 
@@ -101,7 +100,7 @@ class PacedInterval:
         return math.sqrt(max(variance, 0.0) / self.bursts)
 
 
-class Paced:
+class Paced(Running):
     """A canary on each of `cpus`, which together are one process named ``nettax-canary``.
 
     Each has at most `share` of its CPU, from its start to any later time: a burst for which that
@@ -135,18 +134,6 @@ class Paced:
             paced=self._cpus,
         )
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._process.stop()
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
 
     def read(self) -> tuple[PacedReading, ...]:
         """Read each CPU's canary.

@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from signal import Signals
 from subprocess import DEVNULL, PIPE, Popen
+from types import TracebackType
 
 from nettax.canary.histogram import BUCKETS
 from nettax.errors import MissingFeature, NettaxError
@@ -173,3 +174,22 @@ class EngineProcess:
         complaint = self._process.stderr.read() if self._process.stderr else b""
         reason = complaint.decode(errors="replace").strip() or os.strerror(code)
         raise NettaxError(f"{who} ended: {reason.splitlines()[-1]}.")
+
+
+class Running:
+    """What runs in an `EngineProcess` of its own, from when it is entered until it is left."""
+
+    _process: EngineProcess
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._process.stop()
+
+    @property
+    def pid(self) -> int:
+        """The process, and its thread that runs the engine."""
+        return self._process.pid

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from statistics import mean
-from types import TracebackType
 from typing import Self
 
 from nettax.canary.canary import (
@@ -25,7 +24,7 @@ from nettax.canary.canary import (
     CanaryReading,
     read,
 )
-from nettax.canary.process import START_LIMIT_S, EngineProcess
+from nettax.canary.process import START_LIMIT_S, EngineProcess, Running
 from nettax.errors import NettaxError, UsageError
 from nettax.kernel.memory import available_bytes, process_memory
 
@@ -84,7 +83,7 @@ def parts(now: Speed, idle: Speed) -> Parts:
     )
 
 
-class WorkingSet:
+class WorkingSet(Running):
     """A canary with a working set of so many bytes, on one CPU.
 
     ``with WorkingSet(1, 256 << 20) as canary`` takes the memory, touches all of it, warms up and
@@ -123,14 +122,6 @@ class WorkingSet:
         )
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._process.stop()
-
     def check_fits(self) -> None:
         """See that there is memory for it now.
 
@@ -142,10 +133,6 @@ class WorkingSet:
                 f"a working set of {self.size >> 20} MiB does not fit: {available >> 20} MiB of "
                 "memory are available, and the rest of the host wants some too."
             )
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
 
     def read(self) -> CanaryReading:
         """Read the progress: that of the last 1024 turns' end.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from operator import add, sub
-from typing import Final
+from typing import Any, Final
 
 from nettax.ledger.rows import KTHREADS, TRIGGERS, VECTORS
 
@@ -35,6 +35,17 @@ DISPLACED = slice(BY_TRIGGER.stop, BY_TRIGGER.stop + len(KTHREADS))
 WAIT, INTERRUPTS, SWITCHES = range(DISPLACED.stop, DISPLACED.stop + 3)
 LENGTH = SWITCHES + 1
 SOURCES = ("hardirq", *VECTORS)
+SHARED = (
+    "billed_ns",
+    "oncpu_ns",
+    "own_ns",
+    "stolen_ns",
+    "stolen_by_trigger_ns",
+    "displaced_ns",
+    "wait_ns",
+    "interrupts",
+    "switches",
+)
 
 
 class Charges:
@@ -66,6 +77,10 @@ class Charges:
 
     def __repr__(self) -> str:
         return f"Charges({self.values})"
+
+    def fields(self) -> dict[str, Any]:
+        """The fields of `TaskShare` and `GroupShare` that tell charges, by name."""
+        return {name: getattr(self, name) for name in SHARED}
 
     @property
     def oncpu_ns(self) -> int:

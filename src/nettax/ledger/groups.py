@@ -15,7 +15,7 @@ from nettax.ledger.charges import Charges
 from nettax.ledger.machines import Machine, Machines, role
 from nettax.ledger.reading import Interval
 from nettax.ledger.rows import GroupShare, TollShare
-from nettax.ledger.tasks import TaskCharges
+from nettax.ledger.tasks import TaskCharges, interrupt_rates
 
 __all__ = ["Group", "by_cgroup", "by_machine", "by_process", "by_workload", "group_rows"]
 
@@ -60,7 +60,7 @@ class Group:
 
 def group_rows(groups: Iterable[Group], interval: Interval) -> list[GroupShare]:
     """The groups as rows, with the toll of an interval that has their tasks."""
-    rates = {cpu.cpu: (cpu.hardirq_count, cpu.wall_ns) for cpu in interval.cpus}
+    rates = interrupt_rates(interval.cpus)
 
     def toll(group: Group) -> TollShare | None:
         if interval.toll is None:
@@ -79,15 +79,7 @@ def group_rows(groups: Iterable[Group], interval: Interval) -> list[GroupShare]:
             pid=group.key if isinstance(group.key, int) else None,
             tasks=len(group.tasks),
             exited=group.exited,
-            billed_ns=group.charges.billed_ns,
-            oncpu_ns=group.charges.oncpu_ns,
-            own_ns=group.charges.own_ns,
-            stolen_ns=group.charges.stolen_ns,
-            stolen_by_trigger_ns=group.charges.stolen_by_trigger_ns,
-            displaced_ns=group.charges.displaced_ns,
-            wait_ns=group.charges.wait_ns,
-            interrupts=group.charges.interrupts,
-            switches=group.charges.switches,
+            **group.charges.fields(),
             toll_ns=toll(group),
         )
         for group in groups

@@ -10,7 +10,7 @@ from nettax.errors import NettaxError
 from nettax.kernel.accounting import Accounting
 from nettax.ledger.charges import Charges
 from nettax.ledger.rows import KTHREADS, VECTORS, CpuShare, Events, OwnCost, TaskShare
-from nettax.ledger.tasks import Decoder, TaskCharges, TaskRows, task_charges
+from nettax.ledger.tasks import Decoder, TaskCharges, TaskRows, interrupt_rates, task_charges
 from nettax.ledger.toll import Toll
 
 __all__ = ["Interval", "Reading"]
@@ -53,7 +53,7 @@ class Reading:
             start_ns=earlier.time_ns,
             wall_ns=self.time_ns - earlier.time_ns,
             cpus=cpus,
-            tasks=TaskRows(charges, {cpu.cpu: (cpu.hardirq_count, cpu.wall_ns) for cpu in cpus}),
+            tasks=TaskRows(charges, interrupt_rates(cpus)),
             charges=charges,
             cgroups=self._cgroups(earlier),
             events=Events(

@@ -120,8 +120,21 @@ def _sum(values: list[Any]) -> Any:
     return sum(values)
 
 
+class _Taken:
+    """What rows of tasks and of groups have in common beside their fields."""
+
+    __slots__ = ()
+    stolen_ns: Mapping[str, int]
+    displaced_ns: Mapping[str, int]
+
+    @property
+    def taken_ns(self) -> int:
+        """Stolen and displaced together."""
+        return sum(self.stolen_ns.values()) + sum(self.displaced_ns.values())
+
+
 @dataclass(frozen=True, slots=True)
-class TaskShare:
+class TaskShare(_Taken):
     """What one task was billed, and what it got.
 
     on-CPU = own + Σ stolen.
@@ -154,18 +167,13 @@ class TaskShare:
     toll_ns: TollShare | None
 
     @property
-    def taken_ns(self) -> int:
-        """Stolen and displaced together."""
-        return sum(self.stolen_ns.values()) + sum(self.displaced_ns.values())
-
-    @property
     def kept_off_ns(self) -> int:
         """All that kept it from running: what was stolen, and its waiting for whatever reason."""
         return sum(self.stolen_ns.values()) + self.wait_ns
 
 
 @dataclass(frozen=True, slots=True)
-class GroupShare:
+class GroupShare(_Taken):
     """What several tasks were billed, and what they got, together; fields as in `TaskShare`."""
 
     name: str
@@ -188,11 +196,6 @@ class GroupShare:
     interrupts: int
     switches: int
     toll_ns: TollShare | None
-
-    @property
-    def taken_ns(self) -> int:
-        """Stolen and displaced together."""
-        return sum(self.stolen_ns.values()) + sum(self.displaced_ns.values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from operator import sub
 from typing import Any, overload
@@ -10,10 +10,10 @@ from typing import Any, overload
 from nettax.errors import NettaxError
 from nettax.kernel.btf import Layout
 from nettax.ledger.charges import DISPLACED, FIELDS, LENGTH, WAIT, Charges
-from nettax.ledger.rows import KINDS, TaskShare
+from nettax.ledger.rows import KINDS, CpuShare, TaskShare
 from nettax.ledger.toll import Toll
 
-__all__ = ["Decoder", "TaskCharges", "TaskRows", "task_charges"]
+__all__ = ["Decoder", "TaskCharges", "TaskRows", "interrupt_rates", "task_charges"]
 
 EXITED, FOLLOWED = 1, 2  # TASK_EXITED, TASK_FOLLOWED in bpf/ledger.h
 WAITING = ("wait_since", "wait_clock", "wait_cpu")
@@ -126,17 +126,14 @@ class TaskCharges:
             cpu=self.cpu,
             exited=self.exited,
             followed=self.followed,
-            billed_ns=charges.billed_ns,
-            oncpu_ns=charges.oncpu_ns,
-            own_ns=charges.own_ns,
-            stolen_ns=charges.stolen_ns,
-            stolen_by_trigger_ns=charges.stolen_by_trigger_ns,
-            displaced_ns=charges.displaced_ns,
-            wait_ns=charges.wait_ns,
-            interrupts=charges.interrupts,
-            switches=charges.switches,
+            **charges.fields(),
             toll_ns=toll.charge(interrupts, wall_ns, of=charges.interrupts) if toll else None,
         )
+
+
+def interrupt_rates(cpus: Iterable[CpuShare]) -> dict[int, tuple[int, int]]:
+    """Interrupts, and the time in which they came in ns, by CPU."""
+    return {cpu.cpu: (cpu.hardirq_count, cpu.wall_ns) for cpu in cpus}
 
 
 class TaskRows(Sequence[TaskShare]):
@@ -145,7 +142,7 @@ class TaskRows(Sequence[TaskShare]):
     def __init__(
         self, charges: Sequence[TaskCharges], rates: Mapping[int, tuple[int, int]]
     ) -> None:
-        """`rates`: interrupts and wall time, in ns, by CPU."""
+        """`rates`: of `interrupt_rates`."""
         self._charges = charges
         self._rates = rates
 

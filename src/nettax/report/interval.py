@@ -197,7 +197,7 @@ def _work(interval: Accounts) -> str:
             *(cpu.hardirq_count, cpu.ipi_count, cpu.softirq_count["net_rx"]),
             *(cpu.polls, cpu.packets),
         )
-        each = cpu.softirq_ns["net_rx"] / cpu.softirq_packets if cpu.softirq_packets else None
+        each = cpu.ns_per_packet
         return [
             name,
             *(_rate(number, interval.wall_ns) for number in rates),
