@@ -11,7 +11,6 @@ import time
 from collections.abc import Sequence
 from signal import Signals
 from subprocess import DEVNULL, PIPE, Popen
-from types import TracebackType
 
 from nettax.canary.histogram import BUCKETS
 from nettax.errors import MissingFeature, NettaxError
@@ -181,12 +180,7 @@ class Running:
 
     _process: EngineProcess
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._process.stop()
 
     @property

@@ -10,7 +10,6 @@ import struct
 import time
 from abc import ABC, abstractmethod
 from contextlib import ExitStack
-from types import TracebackType
 from typing import Self
 
 from nettax.host import Host
@@ -53,12 +52,7 @@ class Flow(ABC):
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Stop the sender, then the receiver."""
         self._stack.close()
 
