@@ -169,6 +169,7 @@ class Tasks:
 
     def __init__(self) -> None:
         self._rows: dict[int, list[Task]] = {}
+        self._noted: list[Task] = []
 
     def add(self, task: Task) -> None:
         """Note a task; one that says nothing new is dropped. Times may come in any order."""
@@ -179,6 +180,15 @@ class Tasks:
             if _who(before) == _who(task):
                 return
         rows.insert(place, task)
+        self._noted.append(task)
+
+    def noted(self, after: int) -> list[Task]:
+        """Those that were added after the first so many, in the order in which they were."""
+        return self._noted[after:]
+
+    def history(self, pid: int) -> tuple[Task, ...]:
+        """Who it was, in order of time."""
+        return tuple(self._rows.get(pid, ()))
 
     def at(self, pid: int, time_ns: int) -> Task | None:
         """Who it was then; before the first that is known, that first one."""
@@ -195,11 +205,10 @@ class Tasks:
         return task.comm if task else f":{pid}"
 
     def __iter__(self) -> Iterator[Task]:
-        for rows in self._rows.values():
-            yield from rows
+        return iter(self._noted)
 
     def __len__(self) -> int:
-        return sum(map(len, self._rows.values()))
+        return len(self._noted)
 
 
 def _who(task: Task) -> tuple[object, ...]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from nettax.events.model import Kind, Recording, Tables, Task
 from nettax.events.replay import Accounts, CpuAccount, TaskAccount, replay
-from nettax.events.replay.slices import Cpu
 from nettax.ledger.charges import Charges
 from nettax.ledger.rows import KINDS, KTHREADS, VECTORS, CpuShare, Events, TaskShare
 
@@ -45,14 +44,8 @@ def replayed(recording: Recording) -> Replayed:
     """Read all of a recording, and settle its accounts."""
     accounts = replay(recording)
     unknown = _unknown(recording, accounts)
-    cpus = tuple(
-        _cpu_share(account, state, recording, accounts.sliced)
-        for account, state in zip(accounts.cpus, accounts.states, strict=True)
-    )
-    tasks = tuple(
-        _task_share(task, kind, recording.tables)
-        for task, kind in zip(accounts.tasks, accounts.kinds, strict=True)
-    )
+    cpus = tuple(_cpu_share(account, recording, accounts.sliced) for account in accounts.cpus)
+    tasks = tuple(_task_share(task, recording.tables) for task in accounts.tasks)
     return Replayed(
         start_ns=accounts.start_ns,
         wall_ns=accounts.end_ns - accounts.start_ns,
@@ -62,9 +55,9 @@ def replayed(recording: Recording) -> Replayed:
         events=Events(accounts.lost, accounts.unmatched, accounts.inferred_ns, 0),
         recorded=accounts.events,
         histograms={
-            name: tuple(slots.tolist())
+            name: tuple(slots)
             for name, slots in zip((*VECTORS, "hardirq", "poll"), accounts.histograms, strict=True)
-            if slots.any()
+            if any(slots)
         },
     )
 
@@ -80,12 +73,11 @@ def _unknown(recording: Recording, accounts: Accounts) -> frozenset[str]:
     return frozenset(unknown)
 
 
-def _named(names: tuple[str, ...], values: object) -> dict[str, int]:
-    return dict(zip(names, map(int, values), strict=True))  # type: ignore[call-overload]
+def _named(names: tuple[str, ...], values: Sequence[int]) -> dict[str, int]:
+    return dict(zip(names, values, strict=True))
 
 
-def _cpu_share(account: CpuAccount, cpu: Cpu, recording: Recording, sliced: bool) -> CpuShare:
-    levels = cpu.levels
+def _cpu_share(account: CpuAccount, recording: Recording, sliced: bool) -> CpuShare:
     stolen = {
         "hardirq": account.stolen_hardirq_ns,
         **_named(VECTORS, account.stolen_softirq_ns),
@@ -106,22 +98,22 @@ def _cpu_share(account: CpuAccount, cpu: Cpu, recording: Recording, sliced: bool
         kthread_ns=kthread,
         residual_ns=wall - booked if sliced else 0,
         unkept_ns=0,
-        hardirq_ns=levels.hard_ns,
-        softirq_ns=_named(VECTORS, levels.soft_ns),
-        softirq_count=_named(VECTORS, levels.soft_count),
-        hardirq_count=levels.interrupts,
-        ipi_count=levels.ipis,
-        polls=levels.polls,
-        packets=levels.packets,
-        softirq_packets=levels.softirq_packets,
+        hardirq_ns=account.hard_ns,
+        softirq_ns=_named(VECTORS, account.soft_ns),
+        softirq_count=_named(VECTORS, account.soft_count),
+        hardirq_count=account.interrupts,
+        ipi_count=account.ipis,
+        polls=account.polls,
+        packets=account.packets,
+        softirq_packets=account.softirq_packets,
         squeezed=None if squeezed is None else squeezed.get(account.cpu, 0),
-        switches=cpu.switches,
+        switches=account.switches,
         steal_ns=0,
         toll_ns=None,
     )
 
 
-def _task_share(account: TaskAccount, kind: int, tables: Tables) -> TaskShare:
+def _task_share(account: TaskAccount, tables: Tables) -> TaskShare:
     charges = Charges(account.sums)
     task = tables.tasks.at(account.pid, account.last_ns) or Task(account.pid, 0, f":{account.pid}")
     return TaskShare(
@@ -129,7 +121,7 @@ def _task_share(account: TaskAccount, kind: int, tables: Tables) -> TaskShare:
         tgid=account.pid if task.tgid is None else task.tgid,
         start_ns=task.start_ns or 0,
         comm=task.comm,
-        kind=KINDS[kind],
+        kind=KINDS[account.kind],
         cgroup=task.cgroup,
         cpu=account.cpu,
         exited=account.exited,
