@@ -88,20 +88,20 @@ def test_it_finds_what_is_taken(await_quiet: Callable[[], None]) -> None:
     with Paced([CPU], 0.2) as canary:
         for _ in range(5):
             await_quiet()
-            quiet, _ = watch(canary, 0.3)
+            quiet, _ = watch(canary, 0.5)
             with neighbour([sys.executable, "-I", "-S", "-c", REAL_TIME]) as pid:
                 limit = time.monotonic() + 10
                 while (start := proc_pid.schedstat(pid)) is None or start.slices < 100:
                     assert time.monotonic() < limit, "the neighbour never got going"
                     time.sleep(0.01)
-                found, wall_ns = watch(canary, 0.5)
+                found, wall_ns = watch(canary, 1.0)
                 end = proc_pid.schedstat(pid)
             assert end is not None and found.taken is not None and quiet.taken is not None
             share = (end - start).cpu_ns / wall_ns
             assert share > 0.1
             apart.append((1 - found.taken) / (1 - quiet.taken) - (1 - share))
     # Switching to it and back takes some µs of each 200.
-    assert -0.15 < statistics.median(apart) < 0.10
+    assert -0.12 < statistics.median(apart) < 0.05
 
 
 @pytest.mark.needs_root
