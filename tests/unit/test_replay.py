@@ -1,4 +1,4 @@
-"""The replay, whole arrays at a time, against the same rules followed one event after another."""
+"""The replay in C against the same rules in plain Python, and against whatever bytes come."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.reference_replay import KIND_TASK, Reference
 
-from nettax.events.model import EVENT, Flag, Kind, Tables, Task
+from nettax.events.model import EVENT, EVERY_CPU, Flag, Kind, Tables, Task
 from nettax.events.replay import Accounts, Replay
 
 KTHREADS = {7: "irq/5-eth0", 8: "napi/eth0-1", 9: "ksoftirqd/0"}
 KIND_OF = {7: 2, 8: 1, 9: 0}
 PIDS = (0, 1, 2, 3, *KTHREADS)
+ANY_PIDS = (*PIDS, *PIDS, *PIDS, -1, -5, 2**31 - 1)
 
 KINDS = (
     *[Kind.HARDIRQ_ENTRY, Kind.HARDIRQ_EXIT] * 3,
@@ -26,6 +27,7 @@ KINDS = (
     *[Kind.SWITCH] * 4,
     *[Kind.WAKEUP] * 2,
     *[Kind.MIGRATE, Kind.LOST],
+    *[Kind.SOFTIRQ_RAISE, Kind.FORK, Kind.EXIT, Kind.PACKET],
 )
 
 
@@ -46,12 +48,12 @@ def anything(draw: st.DrawFn) -> np.ndarray[Any, Any]:
     events["time_ns"] = 1000 + np.cumsum(rng.integers(0, 50, size))
     events["cpu"] = rng.integers(0, draw(st.integers(1, 3)), size)
     events["kind"] = rng.choice(KINDS, size)
-    events["pid"] = rng.choice(PIDS, size)
-    events["id"] = rng.choice(PIDS, size)
+    events["pid"] = rng.choice(ANY_PIDS, size)
+    events["id"] = rng.choice(ANY_PIDS, size)
     soft = np.isin(events["kind"], (Kind.SOFTIRQ_ENTRY, Kind.SOFTIRQ_EXIT))
-    events["id"][soft] = rng.choice((3, 3, 3, 1, 12), soft.sum())
-    events["a"] = rng.integers(0, 3, size)
-    events["b"] = rng.integers(0, 3, size)
+    events["id"][soft] = rng.choice((3, 3, 3, 1, 9, 10, -3), soft.sum())
+    events["a"] = rng.integers(-1, 6, size)
+    events["b"] = rng.integers(-1, 4, size)
     events["flags"] = rng.choice((0, 0, Flag.IRQ_EXIT, Flag.BH_ENABLE), size)
     switch = events["kind"] == Kind.SWITCH
     flags = (0, Flag.PREEMPTED, Flag.DEAD, Flag.BILLED, Flag.PREEMPTED | Flag.BILLED)
@@ -115,23 +117,24 @@ def _stretch(rng: Any, rows: list[tuple[int, ...]], cpu: int, time: int, pid: in
     return time + int(rng.integers(0, 20))
 
 
-def play(events: np.ndarray[Any, Any], cuts: list[int]) -> Accounts:
-    player = Replay(tables())
+def play(events: np.ndarray[Any, Any], cuts: list[int], sliced: bool | None = True) -> Accounts:
+    player = Replay(tables(), sliced=sliced)
     edges = sorted({0, *(cut % (len(events) + 1) for cut in cuts), len(events)})
     for low, high in pairwise(edges):
         player.feed(events[low:high])
     return player.finish()
 
 
-def check(events: np.ndarray[Any, Any], cuts: list[int]) -> None:
+def check(events: np.ndarray[Any, Any], cuts: list[int], sliced: bool = True) -> None:
     if not len(events):
         return
-    reference = Reference(lambda pid: KIND_OF.get(pid, KIND_TASK))
+    reference = Reference(lambda pid: KIND_OF.get(pid, KIND_TASK), sliced=sliced)
     reference.run(events)
-    accounts = play(events, cuts)
+    accounts = play(events, cuts, sliced)
     assert [cpu.cpu for cpu in accounts.cpus] == sorted(reference.cpus)
     for account in accounts.cpus:
         expected = reference.cpus[account.cpu]
+        assert (account.start_ns, account.end_ns) == (expected.start, expected.end)
         for name in ("idle_ns", "idle_interrupted_ns", "own_ns", "stolen_hardirq_ns", "lost"):
             assert getattr(account, name) == getattr(expected, name), name
         assert account.stolen_softirq_ns == expected.stolen_softirq_ns
@@ -146,6 +149,11 @@ def check(events: np.ndarray[Any, Any], cuts: list[int]) -> None:
     wanted = {key: task.flat() for key, task in reference.tasks.items()}
     for key in found.keys() | wanted.keys():
         assert found.get(key, (0,) * 23) == wanted.get(key, (0,) * 23), key
+    for task in accounts.tasks:
+        told = reference.tasks[task.pid, task.life]
+        assert (task.billed, task.exited) == (not told.unbilled, told.exited)
+        assert (task.kind, task.last_ns) == (KIND_OF.get(task.pid, KIND_TASK), told.last)
+    assert accounts.histograms == reference.histograms
 
 
 CUTS = st.lists(st.integers(0, 1000), max_size=4)
@@ -155,6 +163,26 @@ CUTS = st.lists(st.integers(0, 1000), max_size=4)
 @given(anything(), CUTS)
 def test_whatever_comes(events: np.ndarray[Any, Any], cuts: list[int]) -> None:
     check(events, cuts)
+
+
+@settings(max_examples=50, deadline=None)
+@given(anything(), CUTS)
+def test_whatever_comes_without_switches(events: np.ndarray[Any, Any], cuts: list[int]) -> None:
+    check(events[events["kind"] != Kind.SWITCH], cuts, sliced=False)
+
+
+@settings(max_examples=100, deadline=None)
+@given(anything(), st.integers(0, 2**32 - 1))
+def test_wherever_recording_begins_and_ends(events: np.ndarray[Any, Any], seed: int) -> None:
+    """And where losses are of every CPU, and times run backwards."""
+    rng = np.random.default_rng(seed)
+    marks = rng.random(len(events)) < 0.1
+    events["kind"][marks] = rng.choice((Kind.BEGIN, Kind.END, Kind.LOST), marks.sum())
+    events["flags"][marks] = rng.choice((0, Flag.BILLED), marks.sum())
+    events["cpu"][rng.random(len(events)) < 0.05] = EVERY_CPU
+    back = rng.random(len(events)) < 0.05
+    events["time_ns"][back] -= rng.integers(0, 200, back.sum()).astype(np.uint64)
+    check(events, [], sliced=bool(rng.integers(4)))
 
 
 @settings(max_examples=100, deadline=None)
@@ -178,6 +206,72 @@ def test_every_nanosecond_is_on_one_account(events: np.ndarray[Any, Any]) -> Non
 
 def _with_switches(events: np.ndarray[Any, Any]) -> set[int]:
     return set(events["cpu"][events["kind"] == Kind.SWITCH].tolist())
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 300), CUTS)
+def test_any_bytes(seed: int, size: int, cuts: list[int]) -> None:
+    """They are accounted for somehow, and in the same way however they are cut."""
+    rng = np.random.default_rng(seed)
+    events = np.frombuffer(rng.bytes(size * EVENT.itemsize), EVENT).copy()
+    named = rng.random(size) < 0.9  # as kinds that there are, and mostly no BEGIN
+    events["kind"][named] = rng.choice(KINDS, named.sum())
+    events["kind"][np.isin(events["kind"], (Kind.BEGIN, Kind.END))] = Kind.LOST
+    few = rng.random(size) < 0.7
+    events["cpu"][few] %= 3
+    events["pid"][few], events["id"][few] = rng.choice(ANY_PIDS, (2, few.sum()))
+    for sliced in (True, False, None):
+        assert play(events, cuts, sliced) == play(events, [], sliced)
+
+
+def test_events_at_odd_addresses() -> None:
+    """As part of a buffer of bytes they need not be aligned."""
+    events = np.zeros(3, EVENT)
+    events["kind"], events["time_ns"] = Kind.NAPI_POLL, (5, 6, 7)
+    odd = np.frombuffer(b"odd" + events.tobytes(), EVENT, offset=3)
+    assert play(odd, []) == play(events, [])
+    assert play(np.repeat(events, 2)[::2], []) == play(events, [])
+
+
+def test_only_events_are_taken() -> None:
+    with pytest.raises(TypeError, match="events are of"):
+        Replay(Tables()).feed(np.zeros(3, np.uint64))
+
+
+def test_switches_are_found_out_about() -> None:
+    rows = [
+        (100, 1, 0, Kind.HARDIRQ_ENTRY, 0, 5, 0, 0, 0, 0),
+        (110, 1, 0, Kind.HARDIRQ_EXIT, 0, 5, 0, 0, 0, 0),
+        (120, 1, 0, Kind.SWITCH, 0, 0, 1, 0, 0, 0),
+    ]
+    events = np.array(rows, EVENT)
+    for part, sliced in ((events[:2], False), (events, True)):
+        accounts = play(part, [1], None)
+        assert accounts == play(part, [], sliced)
+        assert accounts.sliced == sliced
+
+
+def test_a_name_that_is_learnt_later_counts_from_then_on() -> None:
+    """A kernel thread is made under another name, and a pid used again is another task."""
+    known = Tables()
+    player = Replay(known)
+    row = (100, 0, 0, Kind.SWITCH, 0, 5, 1, 0, 0, 0)
+    player.feed(np.array([row], EVENT))
+    known.tasks.add(Task(5, 0, "kthreadd"))
+    known.tasks.add(Task(5, 150, "napi/eth0-1"))
+    known.tasks.add(Task(5, 400, "sh"))
+    rows = [
+        (140, 5, 0, Kind.SWITCH, 0, 0, 1, 0, 0, 0),
+        (200, 0, 0, Kind.SWITCH, 0, 5, 1, 0, 0, 0),
+        (230, 5, 0, Kind.SWITCH, Flag.DEAD, 0, 1, 0, 0, 0),
+        (500, 0, 0, Kind.SWITCH, 0, 5, 1, 0, 0, 0),
+        (501, 5, 0, Kind.SWITCH, 0, 0, 1, 0, 0, 0),
+    ]
+    player.feed(np.array(rows, EVENT))
+    accounts = player.finish()
+    assert accounts.cpus[0].kthread_ns == [0, 30, 0]
+    assert accounts.cpus[0].own_ns == 40 + 1
+    assert [(t.life, t.kind, t.exited) for t in accounts.tasks] == [(0, 1, True), (1, 3, False)]
 
 
 def test_no_events() -> None:
