@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -100,7 +100,7 @@ class Reference:
         self.lost_everywhere = 0, 0  # how many, and when at last
         self.histograms = [[0] * 40 for _ in range(NR_VECTORS + 2)]
 
-    def run(self, events: Sequence[Any]) -> None:
+    def run(self, events: Iterable[Any]) -> None:
         awaited = self.awaited(events)
         for event in events:
             late = int(event["time_ns"]) < self.now
@@ -131,7 +131,7 @@ class Reference:
             if cpu.recorded:
                 self.settle(cpu, -1)
 
-    def awaited(self, events: Sequence[Any]) -> set[int]:
+    def awaited(self, events: Iterable[Any]) -> set[int]:
         """CPUs that are told to begin, so that what comes before is not of the recording."""
         marks: dict[int, int] = {}
         for event in events:

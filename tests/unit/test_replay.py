@@ -234,7 +234,7 @@ def test_events_at_odd_addresses() -> None:
 
 
 def test_only_events_are_taken() -> None:
-    with pytest.raises(TypeError, match="events are of"):
+    with pytest.raises(TypeError, match="40 bytes"):
         Replay(Tables()).feed(np.zeros(3, np.uint64))
 
 

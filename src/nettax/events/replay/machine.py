@@ -1,97 +1,90 @@
-"""The state machine in C, and its rows as numpy has them."""
+"""The state machine in C (native/replay.h), and its rows.
+
+Without numpy: what a short recording comes to is told sooner than numpy is imported.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import struct
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
+from ctypes import c_bool, c_char, c_int32, c_size_t, c_uint64, c_void_p
 from functools import cache
-from typing import Final
-
-import numpy as np
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from nettax.errors import NettaxError
-from nettax.events.model import EVENT, Array, EventArray
+from nettax.events.replay.accounts import CpuAccount
 from nettax.native import library
 
-__all__ = ["Machine"]
+if TYPE_CHECKING:
+    from nettax.events.model import EventArray
 
-_VECTORS, _TRIGGERS, _KTHREADS, _SLOTS = 10, 3, 3, 40
+__all__ = ["EXITED", "UNBILLED", "Machine", "TaskRow", "Totals"]
 
-# As in native/replay.h.
-CPU_ROW: Final = np.dtype(
-    [
-        ("cpu", "i8"),
-        ("start_ns", "i8"),
-        ("end_ns", "i8"),
-        ("idle_ns", "i8"),
-        ("idle_interrupted_ns", "i8"),
-        ("own_ns", "i8"),
-        ("stolen_hardirq_ns", "i8"),
-        ("stolen_softirq_ns", "i8", _VECTORS),
-        ("kthread_ns", "i8", _KTHREADS),
-        ("lost", "i8"),
-        ("hard_ns", "i8"),
-        ("soft_ns", "i8", _VECTORS),
-        ("soft_count", "i8", _VECTORS),
-        ("interrupts", "i8"),
-        ("ipis", "i8"),
-        ("polls", "i8"),
-        ("packets", "i8"),
-        ("softirq_packets", "i8"),
-        ("switches", "i8"),
-        ("unmatched", "i8"),
-        ("inferred_ns", "i8"),
-    ]
-)
-TASK_ROW: Final = np.dtype(
-    [
-        ("pid", "i4"),
-        ("life", "u4"),
-        ("cpu", "i4"),
-        ("flags", "u4"),
-        ("last_ns", "i8"),
-        # on-CPU, own, billed, hard IRQs, softirqs by vector, the same by trigger, displaced by
-        # kind of thread, waits, interrupts, switches
-        ("sums", "i8", 4 + _VECTORS + _TRIGGERS + _KTHREADS + 3),
-    ]
-)
-TOTALS_ROW: Final = np.dtype(
-    [
-        ("cpus", "i8"),
-        ("tasks", "i8"),
-        ("events", "i8"),
-        ("switches", "i8"),
-        ("lost", "i8"),
-        ("start_ns", "i8"),
-        ("end_ns", "i8"),
-        ("histograms", "i8", (_VECTORS + 2, _SLOTS)),
-    ]
-)
-NAME: Final = np.dtype([("since_ns", "u8"), ("kind", "u8")])
+EVENT_BYTES: Final = 40
 EXITED, UNBILLED = 1, 2
-_ROWS: Final = (EVENT, NAME, TOTALS_ROW, CPU_ROW, TASK_ROW)
+_VECTORS, _KTHREADS, _HISTOGRAMS, _SLOTS = 10, 3, 12, 40
+_SUMS = 4 + _VECTORS + 3 + _KTHREADS + 3
+
+# How many numbers a field has in struct replay_cpu_row, whose fields are those of CpuAccount.
+_WIDTHS: Final = {
+    "stolen_softirq_ns": _VECTORS,
+    "kthread_ns": _KTHREADS,
+    "soft_ns": _VECTORS,
+    "soft_count": _VECTORS,
+}
+_FIELDS: Final = tuple(CpuAccount.__dataclass_fields__)
+_CPU: Final = struct.Struct(f"{sum(_WIDTHS.get(name, 1) for name in _FIELDS)}q")
+_TASK: Final = struct.Struct(f"iIiIq{_SUMS}q")
+_TOTALS: Final = struct.Struct(f"{7 + _HISTOGRAMS * _SLOTS}q")
+_NAME: Final = struct.Struct("2Q")
+
+
+class Totals(NamedTuple):
+    """Of all CPUs; see Accounts."""
+
+    cpus: int
+    tasks: int
+    events: int
+    switches: int
+    """Recorded, whether accounted for or not."""
+    lost: int
+    start_ns: int
+    end_ns: int
+    histograms: list[list[int]]
+
+
+class TaskRow(NamedTuple):
+    """A task; see TaskAccount."""
+
+    pid: int
+    life: int
+    cpu: int
+    flags: int
+    """EXITED, UNBILLED."""
+    last_ns: int
+    sums: tuple[int, ...]
 
 
 @cache
 def _functions() -> ctypes.CDLL:
     native = library()
-    sizes = (ctypes.c_size_t * len(_ROWS)).in_dll(native, "replay_sizes")
-    if list(sizes) != [row.itemsize for row in _ROWS]:
-        raise NettaxError("nettax's native library is of another version: run `pip install .` anew")
-    native.replay_open.restype = ctypes.c_void_p
-    native.replay_open.argtypes = [ctypes.c_bool]
-    native.replay_close.argtypes = [ctypes.c_void_p]
+    native.replay_open.restype = c_void_p
+    native.replay_open.argtypes = [c_bool]
+    native.replay_close.argtypes = [c_void_p]
     native.replay_close.restype = None
-    native.replay_finish.argtypes = [ctypes.c_void_p]
-    native.replay_feed.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
-    native.replay_name.argtypes = [
-        *(ctypes.c_void_p, ctypes.c_int32, ctypes.c_void_p, ctypes.c_size_t)
-    ]
+    native.replay_finish.argtypes = [c_void_p]
+    native.replay_feed.argtypes = [c_void_p, c_void_p, c_size_t]
+    native.replay_name.argtypes = [c_void_p, c_int32, c_void_p, c_size_t]
     for name in ("replay_read", "replay_read_cpus", "replay_read_tasks"):
-        getattr(native, name).argtypes = [ctypes.c_void_p, ctypes.c_void_p]
+        getattr(native, name).argtypes = [c_void_p, c_void_p]
         getattr(native, name).restype = None
+    expected = [EVENT_BYTES, *(row.size for row in (_NAME, _TOTALS, _CPU, _TASK))]
+    if list((c_size_t * len(expected)).in_dll(native, "replay_sizes")) != expected:
+        raise NettaxError("nettax's native library is of another version: run `pip install .` anew")
     return native
 
 
@@ -109,27 +102,32 @@ class Machine:
         self._at = self._native.replay_open(sliced)
         if not self._at:
             raise NettaxError("a replay needs memory, and there is none left")
-        self.close = weakref.finalize(self, self._native.replay_close, self._at)
+        weakref.finalize(self, self._native.replay_close, self._at)
 
-    def name(self, pid: int, kinds: Iterable[tuple[int, int]]) -> None:
+    def name(self, pid: int, kinds: Sequence[tuple[int, int]]) -> None:
         """Say from when on a pid's task was of which kind, in order of time.
 
         :raises NettaxError: no memory is left
         """
-        rows = np.array(list(kinds), NAME)
-        _check(self._native.replay_name(self._at, pid, rows.ctypes.data, len(rows)))
+        rows = (c_uint64 * (2 * len(kinds)))(*(number for pair in kinds for number in pair))
+        _check(self._native.replay_name(self._at, pid, rows, len(kinds)))
 
-    def feed(self, events: EventArray) -> None:
-        """Follow some events.
+    def feed(self, events: EventArray | memoryview) -> None:
+        """Follow some events: an array of them, or their bytes.
 
         :raises NettaxError: no memory is left for more tasks
         """
-        if events.dtype != EVENT:
-            raise TypeError(f"events are of {EVENT}, not of {events.dtype}")
-        events = np.ascontiguousarray(events)
-        if events.ctypes.data % 8:  # part of a buffer of bytes
-            events = events.copy()
-        _check(self._native.replay_feed(self._at, events.ctypes.data, len(events)))
+        view = memoryview(events)  # type: ignore[arg-type] # numpy's stubs tell from 3.12 on
+        if view.itemsize not in (1, EVENT_BYTES) or view.nbytes % EVENT_BYTES:
+            raise TypeError(f"events have {EVENT_BYTES} bytes each, these have {view.itemsize}")
+        if not view.nbytes:
+            return
+        held = view if view.c_contiguous and not view.readonly else bytearray(view.tobytes())
+        at = ctypes.addressof(c_char.from_buffer(held))
+        if at % 8:  # part of a buffer of bytes
+            aligned = (c_uint64 * (view.nbytes // 8)).from_buffer_copy(held)
+            at = ctypes.addressof(aligned)
+        _check(self._native.replay_feed(self._at, at, view.nbytes // EVENT_BYTES))
 
     def finish(self) -> None:
         """Close what is open.
@@ -138,20 +136,29 @@ class Machine:
         """
         _check(self._native.replay_finish(self._at))
 
-    def totals(self) -> Array:
-        """One row of dtype TOTALS_ROW."""
-        row = np.zeros(1, TOTALS_ROW)
-        self._native.replay_read(self._at, row.ctypes.data)
-        return row[0]  # type: ignore[no-any-return]
+    def totals(self) -> Totals:
+        """So far."""
+        buffer = ctypes.create_string_buffer(_TOTALS.size)
+        self._native.replay_read(self._at, buffer)
+        numbers = iter(_TOTALS.unpack(buffer))
+        head: list[Any] = list(islice(numbers, 7))
+        return Totals(*head, [list(islice(numbers, _SLOTS)) for _ in range(_HISTOGRAMS)])
 
-    def cpus(self) -> Array:
-        """A row of dtype CPU_ROW for each CPU, in order."""
-        rows = np.zeros(int(self.totals()["cpus"]), CPU_ROW)
-        self._native.replay_read_cpus(self._at, rows.ctypes.data)
-        return rows
+    def cpus(self) -> Iterator[CpuAccount]:
+        """Each CPU, in order."""
+        buffer = ctypes.create_string_buffer(self.totals().cpus * _CPU.size)
+        self._native.replay_read_cpus(self._at, buffer)
+        for row in _CPU.iter_unpack(memoryview(buffer)):
+            numbers = iter(row)
+            fields: list[Any] = [
+                list(islice(numbers, _WIDTHS[name])) if name in _WIDTHS else next(numbers)
+                for name in _FIELDS
+            ]
+            yield CpuAccount(*fields)
 
-    def tasks(self) -> Array:
-        """A row of dtype TASK_ROW for each task, as they came."""
-        rows = np.zeros(int(self.totals()["tasks"]), TASK_ROW)
-        self._native.replay_read_tasks(self._at, rows.ctypes.data)
-        return rows
+    def tasks(self) -> Iterator[TaskRow]:
+        """Each task, as they came."""
+        buffer = ctypes.create_string_buffer(self.totals().tasks * _TASK.size)
+        self._native.replay_read_tasks(self._at, buffer)
+        for pid, life, cpu, flags, last_ns, *sums in _TASK.iter_unpack(memoryview(buffer)):
+            yield TaskRow(pid, life, cpu, flags, last_ns, tuple(sums))

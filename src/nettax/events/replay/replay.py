@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from nettax.events.model import EventArray, Kind, Recording, Tables, Task
-from nettax.events.replay.accounts import TASK, Accounts, CpuAccount, TaskAccount, kthread_of
-from nettax.events.replay.machine import CPU_ROW, EXITED, UNBILLED, Machine
+from typing import TYPE_CHECKING
+
+from nettax.events.model import Kind, Recording, Tables, Task
+from nettax.events.replay.accounts import TASK, Accounts, TaskAccount, kthread_of
+from nettax.events.replay.machine import EXITED, UNBILLED, Machine, TaskRow
+
+if TYPE_CHECKING:
+    from nettax.events.model import EventArray
 
 __all__ = ["Replay", "replay"]
 
@@ -39,8 +44,8 @@ class Replay:
         wanted = (False, True) if sliced is None else (sliced,)
         self._machines = {sliced: Machine(sliced=sliced) for sliced in wanted}
 
-    def feed(self, chunk: EventArray) -> None:
-        """Take the next chunk.
+    def feed(self, chunk: EventArray | memoryview) -> None:
+        """Take the next chunk: an array of events, or their bytes.
 
         :raises NettaxError: no memory is left for more tasks
         """
@@ -49,7 +54,7 @@ class Replay:
             for pid, kinds in news:
                 machine.name(pid, kinds)
             machine.feed(chunk)
-        if len(self._machines) > 1 and self._machines[True].totals()["switches"]:
+        if len(self._machines) > 1 and self._machines[True].totals().switches:
             del self._machines[False]
 
     def finish(self) -> Accounts:
@@ -60,37 +65,27 @@ class Replay:
         sliced, machine = min(self._machines.items())
         machine.finish()
         totals = machine.totals()
-        cpus = machine.cpus()
-        columns = (cpus[name].tolist() for name in CPU_ROW.names or ())
         return Accounts(
-            cpus=tuple(CpuAccount(*row) for row in zip(*columns, strict=True)),
-            tasks=self._tasks(machine),
-            start_ns=int(totals["start_ns"]),
-            end_ns=int(totals["end_ns"]),
+            cpus=tuple(machine.cpus()),
+            tasks=tuple(map(self._task, machine.tasks())),
+            start_ns=totals.start_ns,
+            end_ns=totals.end_ns,
             sliced=sliced,
-            events=int(totals["events"]),
-            lost=int(totals["lost"]),
-            histograms=totals["histograms"].tolist(),
+            events=totals.events,
+            lost=totals.lost,
+            histograms=totals.histograms,
         )
 
-    def _tasks(self, machine: Machine) -> tuple[TaskAccount, ...]:
-        rows = machine.tasks()
-        names = ("pid", "life", "sums", "flags", "cpu", "last_ns")
-        kind = self._names.kind
-        return tuple(
-            TaskAccount(
-                pid=pid,
-                life=life,
-                kind=kind(pid, last_ns),
-                sums=tuple(sums),
-                billed=not flags & UNBILLED,
-                cpu=cpu,
-                last_ns=last_ns,
-                exited=bool(flags & EXITED),
-            )
-            for pid, life, sums, flags, cpu, last_ns in zip(
-                *(rows[name].tolist() for name in names), strict=True
-            )
+    def _task(self, row: TaskRow) -> TaskAccount:
+        return TaskAccount(
+            pid=row.pid,
+            life=row.life,
+            kind=self._names.kind(row.pid, row.last_ns),
+            sums=row.sums,
+            billed=not row.flags & UNBILLED,
+            cpu=row.cpu,
+            last_ns=row.last_ns,
+            exited=bool(row.flags & EXITED),
         )
 
 
