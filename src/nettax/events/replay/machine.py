@@ -141,8 +141,9 @@ class Machine:
         buffer = ctypes.create_string_buffer(_TOTALS.size)
         self._native.replay_read(self._at, buffer)
         numbers = iter(_TOTALS.unpack(buffer))
-        head: list[Any] = list(islice(numbers, 7))
-        return Totals(*head, [list(islice(numbers, _SLOTS)) for _ in range(_HISTOGRAMS)])
+        fields: list[Any] = list(islice(numbers, 7))
+        fields.append([list(islice(numbers, _SLOTS)) for _ in range(_HISTOGRAMS)])
+        return Totals(*fields)
 
     def cpus(self) -> Iterator[CpuAccount]:
         """Each CPU, in order."""
