@@ -91,7 +91,7 @@ def _window(bed: Testbed) -> tuple[float, int, float, float, float, float]:
 
             keep_up(recorder, saving, ended)
             wall, billed = time.monotonic() - start, time.process_time() - billed
-            facts = saving.finish()
+            facts = saving.finish().facts
         lost = sum(lost[0] for lost in facts["lost"].values()) + facts["missed"]
         began = time.perf_counter()
         with open_recording(path) as recording:

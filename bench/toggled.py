@@ -10,8 +10,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Self
 
+from nettax.kernel import programs
 from nettax.kernel.bpf import ProgramStats
 from nettax.ledger import Ledger
+from nettax.ledger.ledger import CALLED
 
 __all__ = ["ToggledLedger"]
 
@@ -27,7 +29,7 @@ class ToggledLedger(Ledger):
     @contextmanager
     def attached(self) -> Iterator[None]:
         """Attach as the ledger itself does, and detach."""
-        self._attach()
+        programs.attach(self._object, CALLED)
         try:
             yield
         finally:

@@ -11,17 +11,20 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from nettax.errors import MissingFeature
 from nettax.events.model import EVENT, Kind
-from nettax.events.native_file import NativeRecording
+from nettax.events.native_file import NativeRecording, records
 from nettax.events.recorder import Recorder
 from nettax.events.saving import Saving, keep_up
 from nettax.experiment.replay import replayed
 from nettax.host import Host
-from nettax.kernel import cpus, pcap
+from nettax.kernel import cpus, pcap, proc_stat
+from nettax.kernel.interrupts import softirqs
 from nettax.lab import Testbed
 from nettax.report import chrome_trace
 
@@ -79,16 +82,15 @@ def test_a_killed_recorder_leaves_what_it_wrote(
     tmp_path: Path, eventually: Callable[[Callable[[], object]], None]
 ) -> None:
     path = tmp_path / "events"
-    child = subprocess.Popen([*NETTAX, "record", "-o", str(path)])
-    try:
-        eventually(lambda: path.exists() and path.stat().st_size > 20_000)
-    finally:
-        child.kill()
-        child.wait()
+    with subprocess.Popen([*NETTAX, "record", "-o", str(path)]) as child:
+        try:
+            eventually(lambda: path.exists() and path.stat().st_size > 20_000)
+        finally:
+            child.kill()
     with NativeRecording(path) as recording:
         assert not recording.ended
         assert sum(len(chunk) for chunk in recording.chunks()) > 100
-    assert replayed(NativeRecording(path)).recorded > 100
+        assert replayed(recording).recorded > 100
 
 
 def test_what_finds_no_room_is_lost_and_told(tmp_path: Path) -> None:
@@ -101,7 +103,7 @@ def test_what_finds_no_room_is_lost_and_told(tmp_path: Path) -> None:
                 time.sleep(0.1)
                 for batch in recorder.batches():
                     saving.take(batch)
-            recorder.mark(Kind.END)
+            recorder.end()
             for batch in recorder.batches():
                 saving.take(batch)
             lost = recorder.lost()[CPU]
@@ -115,24 +117,99 @@ def test_what_finds_no_room_is_lost_and_told(tmp_path: Path) -> None:
 
 
 def test_packets_are_all_there(tmp_path: Path) -> None:
+    """Each packet that came is in the recording, or is told as one that this host hid from it."""
     path = tmp_path / "events"
     with Host() as host, Testbed(host, steer=CPU) as bed, Recorder(packet_filter="udp") as recorder:
+        others = _received_by_host()
         with bed.udp(20_000, size=137) as flow:
             time.sleep(0.3)
-        sent = flow.received()
+        came = flow.received()
         saving = Saving(path, recorder)
         keep_up(recorder, saving, lambda pause: True)
+        others = _received_by_host() - others
+        facts = saving.finish().facts
+    assert facts["lost"] == {}
+    assert facts["missed"] == 0
+    ports: dict[int, int] = {}
+    with NativeRecording(path) as recording:
+        for chunk in recording.chunks():
+            for row in chunk[chunk["kind"] == Kind.PACKET]:
+                assert row["b"] == 17
+                if row["a"] == 165:  # 137 bytes, and the headers of UDP and IP: nobody else's
+                    assert recording.tables.devices[int(row["id"])].startswith("veth0")
+                    ports[int(row["c"])] = ports.get(int(row["c"]), 0) + 1
+    (found,) = ports.values()
+    hidden = sum(row["packets"] for row in facts["untraced"].values())
+    assert found <= came <= found + hidden <= came + others
+
+
+def _received_by_host() -> int:
+    """Packets that came to the devices of this network namespace, of which some may be hidden."""
+    lines = Path("/proc/net/dev").read_text().splitlines()[2:]
+    return sum(int(line.partition(":")[2].split()[1]) for line in lines)
+
+
+def test_what_the_kernel_counted_was_recorded_or_is_told() -> None:
+    """The kernel's own counts, read just outside and just inside the recording, are the bounds."""
+    outer = _counted()
+    with Recorder() as recorder:
+        inner = _counted()
+        time.sleep(0.5)
+        inner = {key: count - inner[key] for key, count in _counted().items()}
+        recorder.end()
+        outer = {key: count - outer[key] for key, count in _counted().items()}
+        untraced = recorder.untraced()
+        parts = [records(b.rows.data, EVENT) for b in recorder.batches() if b.cpu is not None]
         assert not recorder.lost()
-        saving.finish()
-        ports: dict[int, int] = {}
-        with NativeRecording(path) as recording:
-            for chunk in recording.chunks():
-                for row in chunk[chunk["kind"] == Kind.PACKET]:
-                    assert row["b"] == 17
-                    if row["a"] == 165:  # 137 bytes, and the headers of UDP and IP: nobody else's
-                        assert recording.tables.devices[int(row["id"])].startswith("veth0")
-                        ports[int(row["c"])] = ports.get(int(row["c"]), 0) + 1
-    assert ports == {port: sent for port in ports}
+        assert not recorder.missed()
+    assert untraced is not None, "this kernel should tell"
+    events = np.concatenate(parts)
+    switches = int((events["kind"] == Kind.SWITCH).sum())
+    switches += sum(row.switches for row in untraced.values())
+    assert inner.pop("switches") <= switches <= outer.pop("switches")
+    runs = events[events["kind"] == Kind.SOFTIRQ_ENTRY]
+    for (cpu, vector), least in inner.items():
+        told = untraced[cpu].softirqs[vector] if cpu in untraced else 0
+        told += int(((runs["cpu"] == cpu) & (runs["id"] == vector)).sum())
+        # One may have been under way at either end.
+        assert least - 1 <= told <= outer[cpu, vector] + 1, (cpu, vector)
+
+
+def _counted() -> dict[Any, int]:
+    counts: dict[Any, int] = {
+        (cpu, vector): count
+        for vector, by_cpu in enumerate(softirqs().values())
+        for cpu, count in by_cpu.items()
+        if cpu in cpus.online()
+    }
+    return {**counts, "switches": proc_stat.stat().context_switches}
+
+
+def test_a_task_is_billed_once_though_its_coming_went_untraced() -> None:
+    """It leaves twice in a row, as a task does that came back unseen."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {CPU})
+    try:
+        with Recorder(cpus=[CPU]) as recorder:
+            for _ in range(3):
+                _spin(0.02)
+                recorder.end()
+            parts = [records(b.rows.data, EVENT) for b in recorder.batches() if b.cpu is not None]
+    finally:
+        os.sched_setaffinity(0, before)
+    events = np.concatenate(parts)
+    mine = events[(events["kind"] == Kind.END) & (events["pid"] == os.getpid())]
+    billed, gaps = mine["value"], np.diff(mine["time_ns"])
+    assert len(mine) == 3
+    # Not more than the time that has gone by since it left before, but for a clock's tick.
+    assert (billed[1:] <= gaps + 1_000_000).all()
+    assert (billed[1:] > 0).all()
+
+
+def _spin(seconds: float) -> None:
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        pass
 
 
 EXPRESSIONS = (
@@ -176,24 +253,26 @@ def test_flight_recorder(
 ) -> None:
     path = tmp_path / "events"
     words = ["record", "--last", "500ms", "-d", "20", "-o", str(path)]
-    child = subprocess.Popen([*NETTAX, *words], stderr=subprocess.PIPE)
-    try:
-        # Its handler is set before the first event is taken; a signal before would end it.
-        eventually(lambda: b"SigCgt" in _status(child.pid) and _catches(child.pid, signal.SIGUSR1))
-        time.sleep(1)  # longer than it keeps
-        child.send_signal(signal.SIGUSR1)
-        eventually(lambda: path.exists() and _is_ended(path))
-        child.send_signal(signal.SIGINT)
-        _, told = child.communicate(timeout=10)
-    finally:
-        child.kill()
-        child.wait()
+    with subprocess.Popen([*NETTAX, *words], stderr=subprocess.PIPE) as child:
+        try:
+            # Its handler is there before the first event is taken.
+            eventually(lambda: _catches(child.pid, signal.SIGUSR1))
+            time.sleep(1)  # longer than it keeps
+            child.send_signal(signal.SIGUSR1)
+            eventually(path.exists)
+            with NativeRecording(path) as recording:
+                assert recording.ended  # whole as soon as it is there
+            child.send_signal(signal.SIGINT)
+            _, told = child.communicate(timeout=10)
+        finally:
+            child.kill()
     assert f"{path}, {path}.2" in told.decode()
     with NativeRecording(path) as recording:
         times = [int(t) for chunk in recording.chunks() for t in chunk["time_ns"]]
+        assert replayed(recording).events.lost == 0
     assert len(times) > 100
     assert 0.1e9 < times[-1] - times[0] < 1.2e9  # what is kept is cut by whole rounds
-    assert replayed(NativeRecording(path)).events.lost == 0
+    assert sorted(tmp_path.iterdir()) == [path, tmp_path / "events.2"]
 
 
 def test_theft_has_it_written(tmp_path: Path) -> None:
@@ -205,18 +284,10 @@ def test_theft_has_it_written(tmp_path: Path) -> None:
         assert recording.facts["theft"]["share"] > 0.00001
 
 
-def _status(pid: int) -> bytes:
-    return Path(f"/proc/{pid}/status").read_bytes()
-
-
 def _catches(pid: int, number: int) -> bool:
-    caught = int(_status(pid).partition(b"SigCgt:")[2].split()[0], 16)
+    status = Path(f"/proc/{pid}/status").read_bytes()
+    caught = int(status.partition(b"SigCgt:")[2].split()[0], 16)
     return bool(caught >> (number - 1) & 1)
-
-
-def _is_ended(path: Path) -> bool:
-    with NativeRecording(path) as recording:
-        return recording.ended
 
 
 def test_chrome_slices_sum_to_the_ledger(tmp_path: Path) -> None:

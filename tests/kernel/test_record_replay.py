@@ -74,7 +74,7 @@ def measured(path: Path) -> tuple[Reading, Reading]:
                 return False
 
             keep_up(recorder, saving, ended)
-        facts = saving.finish()
+        facts = saving.finish().facts
     assert not facts["lost"], "the rings are too small for this host"
     assert not facts["missed"]
     return readings[0], readings[1]

@@ -14,11 +14,12 @@
 #include "record/switch.h"
 #include "record/interrupt.h"
 #include "record/packet.h"
+#include "record/counts.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 /* Run by the user side on the CPU in question, from an IPI or its own system call: recording
- * begins or ends there. */
+ * begins or ends there, or (0) what went untraced is told. */
 SEC("raw_tp/mark")
 int mark(struct bpf_raw_tracepoint_args *ctx)
 {
@@ -31,6 +32,8 @@ int mark(struct bpf_raw_tracepoint_args *ctx)
 	if (!c)
 		return 0;
 	c->percpu_base = percpu_base(task);
+	if (kind != BEGIN)
+		count_untraced(c);
 	e = new_event(kind);
 	if (kind == BEGIN) {
 		if (c->percpu_base) {
@@ -45,7 +48,8 @@ int mark(struct bpf_raw_tracepoint_args *ctx)
 			arrive(task, e.time_ns);
 		emit(c, cpu, &e);
 		c->armed = true;
-	} else {
+		count_untraced(c);
+	} else if (kind == END) {
 		c->armed = false;
 		if (task->pid)
 			leave(task, &e);

@@ -71,6 +71,15 @@ struct note {
 	char name[16];
 };
 
+#define NR_VECTORS 10 /* include/linux/interrupt.h */
+
+/* Runs of softirqs, switches, and packets that passed netif_receive_skb, on a CPU. */
+struct counts {
+	__u32 softirqs[NR_VECTORS];
+	__u32 switches;
+	__u32 packets;
+};
+
 /* What a CPU lost for want of room. */
 struct lost_events {
 	__u64 events;

@@ -131,7 +131,7 @@ def command(
     try:
         from nettax.events.flight import Flight, threshold
         from nettax.events.recorder import Recorder
-        from nettax.events.saving import Saving, Sink, keep_up
+        from nettax.events.saving import Saving, keep_up
     except ModuleNotFoundError as error:
         raise MissingFeature(
             f"{error.name} is missing, which recordings need: pip install 'nettax[events]'"
@@ -144,24 +144,19 @@ def command(
         packet_filter=packet_filter,
         ring_bytes=int(buffer),
     )
+    flight = None
+    if last is not None:
+        flight = Flight(recorder, output, last, int(memory), force, limit)
+        signal.signal(signal.SIGUSR1, flight.ask)
     child = Gated(words) if words else None
     with End(child) as end:
         try:
             with recorder:
-                sink: Sink
-                if last is None:
-                    sink = saving = Saving(output, recorder, overwrite=force)
-                else:
-                    sink = flight = Flight(recorder, output, last, int(memory), force, limit)
-                    signal.signal(signal.SIGUSR1, flight.ask)
+                sink: Flight | Saving = flight or Saving(output, recorder, overwrite=force)
                 if child:
                     child.go()
                 keep_up(recorder, sink, _until(end, duration))
-                if last is None:
-                    facts, written = saving.finish(), [output]
-                else:
-                    flight.dump({})
-                    facts, written = recorder.last_facts(), flight.written
+                facts, written = sink.finish()
         finally:
             status = child.finish() if child else 0
     _tell(written, facts)
@@ -172,12 +167,24 @@ def _tell(written: Sequence[Path], facts: Mapping[str, Any]) -> None:
     lost = sum(lost[0] for lost in facts["lost"].values()) + facts["missed"]
     megabytes = sum(path.stat().st_size for path in written) / 1e6
     click.echo(
-        f"nettax: {count(facts['events'])} events, lost {lost}; "
+        f"nettax: {count(facts['events'])} events, lost {lost}{_untraced(facts['untraced'])}; "
         f"{megabytes:.1f} MB in {', '.join(map(str, written))}\n"
         f"nettax itself: {time.process_time():.2f} s of CPU in user space\n"
         f"See it: nettax report {written[-1]}",
         err=True,
     )
+
+
+def _untraced(by_cpu: Mapping[int, Mapping[str, Any]] | None) -> str:
+    """What this host has hidden from tracing, if anything."""
+    rows = (by_cpu or {}).values()
+    totals = {
+        "softirqs": sum(sum(row["softirqs"]) for row in rows),
+        "switches": sum(row["switches"] for row in rows),
+        "packets": sum(row["packets"] or 0 for row in rows),
+    }
+    told = ", ".join(f"{number} {what}" for what, number in totals.items() if number)
+    return f", untraced {told}" if told else ""
 
 
 def _until(end: End, duration: float | None) -> Callable[[float], bool]:

@@ -17,7 +17,7 @@ from nettax.events.model import EVENT, NO_PID, Array, EventArray, Kind
 from nettax.events.native_file import NOTE, NOTE_TASK, Writer, records
 from nettax.events.recorder import Batch, Recorder
 from nettax.events.ring import HEADER
-from nettax.events.saving import CgroupNames
+from nettax.events.saving import CgroupNames, Finished
 from nettax.events.spans import spans
 
 __all__ = ["Flight", "Theft", "threshold"]
@@ -91,6 +91,7 @@ class Flight:
     when: float | None = None
     """Write when so large a share of a CPU's time was taken within a second."""
     written: list[Path] = field(default_factory=list)
+    _number: int = 0
     _wanted: bool = False
     _kept: deque[_Kept] = field(default_factory=deque)
     _held: int = 0
@@ -136,30 +137,67 @@ class Flight:
         while self._kept and (self._held > self.memory or self._kept[0].last_ns < horizon):
             self._held -= self._kept.popleft().rows.nbytes
 
-    def dump(self, why: Mapping[str, Any]) -> Path:
-        """Write what is kept into a file of its own: PATH, PATH.2, PATH.3 …
+    def finish(self) -> Finished:
+        """Write once more."""
+        self.dump({})
+        return Finished(self.recorder.last_facts(), self.written)
 
-        :raises NettaxError: the file is there already, and not to be overwritten
+    def dump(self, why: Mapping[str, Any]) -> Path:
+        """Write what is kept into a file of its own: PATH, PATH.2, PATH.3 …, the next that is free.
+
+        It has another name, with `.part` at its end, until all is on the disk.
+
+        :raises OSError: it cannot be written; nothing is left of it then
         """
-        number = len(self.written) + 1
-        path = self.path if number == 1 else self.path.with_name(f"{self.path.name}.{number}")
-        with Writer(path, {**self.recorder.facts(), "last_s": self.last_s}, self.overwrite) as out:
-            begun: set[int] = set()
-            for kept in self._kept:
-                if kept.cpu not in begun:
-                    begun.add(kept.cpu)
-                    if kept.rows[0, KIND_AT] != Kind.BEGIN:
-                        out.events(kept.cpu, _begin(kept.rows))
-                out.events(kept.cpu, kept.rows)
-            if self._notes:
-                rows = np.stack(list(self._notes.values()))
-                out.notes(rows)
-                notes = records(rows.data, NOTE)
-                if (notes["kind"] == NOTE_TASK).any():
-                    out.facts({"cgroups": CgroupNames().new(rows)})
-            out.facts({**self.recorder.last_facts(), **why})
+        path = self._next_path()
+        part = path.with_name(path.name + ".part")
+        try:
+            with Writer(part, self._facts(), overwrite=True) as out:
+                self._write(out)
+                out.facts({**_since_start(self.recorder.last_facts()), **why})
+                out.sync()
+            part.replace(path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
         self.written.append(path)
         return path
+
+    def _next_path(self) -> Path:
+        while True:
+            self._number += 1
+            name = self.path.name if self._number == 1 else f"{self.path.name}.{self._number}"
+            path = self.path.with_name(name)
+            if self.overwrite or not path.exists():
+                return path
+
+    def _facts(self) -> dict[str, Any]:
+        facts = {**self.recorder.facts(), "last_s": self.last_s}
+        del facts["squeezed"]  # how many there were as the first event kept came, nobody knows
+        return facts
+
+    def _write(self, out: Writer) -> None:
+        begun: set[int] = set()
+        for kept in self._kept:
+            if kept.cpu not in begun:
+                begun.add(kept.cpu)
+                if kept.rows[0, KIND_AT] != Kind.BEGIN:
+                    out.events(kept.cpu, _begin(kept.rows))
+            out.events(kept.cpu, kept.rows)
+        if self._notes:
+            rows = np.stack(list(self._notes.values()))
+            out.notes(rows)
+            notes = records(rows.data, NOTE)
+            if (notes["kind"] == NOTE_TASK).any():
+                out.facts({"cgroups": CgroupNames().new(rows)})
+
+
+def _since_start(facts: dict[str, Any]) -> dict[str, Any]:
+    """What is known at the end of a file that holds only the last part of a recording.
+
+    Losses are counted since the recorder began: each hole in the part kept is a LOST of its own.
+    """
+    return {name: facts[name] for name in facts if name not in ("events", "squeezed_end")}
 
 
 def _begin(rows: Array) -> Array:

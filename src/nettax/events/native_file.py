@@ -154,6 +154,10 @@ class Writer:
             while rest:
                 rest = rest[os.write(self._fd, rest) :]
 
+    def sync(self) -> None:
+        """Wait until what was written is on the disk."""
+        os.fdatasync(self._fd)
+
     def close(self) -> None:
         """Close the file. May be called twice."""
         if self._fd >= 0:
@@ -208,7 +212,7 @@ class NativeRecording(Recording):
             self.damage = []
             self._chunks = list(self._scan(start))
             self._read_tables()
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
             self.close()
             raise NettaxError(f"{path}: what it says of itself makes no sense: {error}") from error
         except BaseException:
@@ -303,6 +307,17 @@ class NativeRecording(Recording):
                 int(cpu): (count - before.get(cpu, count)) % 2**32 for cpu, count in after.items()
             }
 
+        self._untold = list(self._losses(facts))
+
+    def _losses(self, facts: Mapping[str, Any]) -> Iterator[EventArray]:
+        """Those of which no event in the stream tells: at the end, then."""
+        end_ns = facts.get("last_ns", 0)
+        for cpu, (_, _, _, untold) in facts.get("lost", {}).items():
+            if untold:
+                yield _lost(int(cpu), end_ns, untold)
+        if missed := facts.get("missed", 0):
+            yield _lost(EVERY_CPU, end_ns, missed)
+
     def _add_facts(self, more: Mapping[str, Any]) -> None:
         for name, value in more.items():
             if isinstance(value, dict):
@@ -352,8 +367,7 @@ class NativeRecording(Recording):
             pending = [p for p in pending if len(p.events)]
             held = sum(len(p.events) for p in pending)
             most = held + EMIT
-        if missed := self.facts.get("missed", 0):
-            yield _lost(EVERY_CPU, self.facts.get("last_ns", 0), missed)
+        yield from self._untold
 
     def _events(self, chunk: _Chunk) -> EventArray:
         data = self._payload(chunk)

@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from nettax.errors import MissingFeature, NettaxError, UsageError
+from nettax.errors import UsageError
 from nettax.events.model import EVENT, Array, Kind
 from nettax.events.ring import Ring
-from nettax.kernel import bpf, cpus, features, pcap, percpu, vmlinux
+from nettax.kernel import bpf, cpus, pcap, percpu, programs
 from nettax.kernel.files import StrPath, read_word
 from nettax.kernel.softnet import softnet_stat
 from nettax.version import __version__
 
-__all__ = ["Batch", "Lost", "Recorder"]
+__all__ = ["Batch", "Lost", "Recorder", "Untraced"]
 
-OBJECTS = Path(__file__).parent.parent / "bpf"
 RING_BYTES = 16 << 20  # of a CPU: a third of a second at a million events per second
 NOTES_BYTES = 1 << 20  # as in bpf/record/ring.h
 BATCH = 1 << 20  # bytes: so much is written, and later read, at once
-
-CALLED = ("mark", "try_filter")  # programs that are run by us, not by a tracepoint
+COUNT = 0  # asks the program `mark` for what went untraced; else it takes BEGIN or END
 
 
 class Batch(NamedTuple):
@@ -48,6 +46,27 @@ class Lost:
     first_ns: int
     """CLOCK_MONOTONIC, as `last_ns`."""
     last_ns: int
+    untold: int
+    """Those of them of which no LOST in the stream tells."""
+
+
+@dataclass(frozen=True, slots=True)
+class Untraced:
+    """What the kernel counted on one CPU, and showed to no program.
+
+    Some hosts hide their supervisor's threads from tracing, and with them what interrupts them.
+    What was under way as recording began or ended may be one too many or too few of either.
+    """
+
+    softirqs: tuple[int, ...]
+    """Runs, by vector."""
+    switches: int
+    packets: int | None
+    """Passes through netif_receive_skb, matching or not; None: packets are not recorded."""
+
+    def __bool__(self) -> bool:
+        """Whether there is anything."""
+        return any((*self.softirqs, self.switches, self.packets))
 
 
 class Recorder:
@@ -100,6 +119,8 @@ class Recorder:
         self._ring_bytes = ring_bytes
         self._raw = raw_tracepoints
         self._clock_first = clock_first
+        self._counts = percpu.count_offsets()
+        self._ended = False
         self._events = 0
         self._fds: list[int] = []
         self._rings: dict[int, Ring] = {}
@@ -111,16 +132,8 @@ class Recorder:
         :raises MissingPrivilege: CAP_BPF or CAP_PERFMON is lacking
         :raises UsageError: a CPU that is not online
         """
-        features.btf_path()
-        if features.is_realtime():
-            raise MissingFeature(
-                "this kernel is PREEMPT_RT: its softirqs can be preempted, so their time cannot\n"
-                "be told from entry and exit alone. nettax does not record such kernels"
-            )
-        online = cpus.online()
-        self.cpus = self._chosen if self._chosen is not None else online
-        if missing := sorted(set(self.cpus) - set(online)):
-            raise UsageError(f"CPU {cpus.format_list(missing)} is not online")
+        programs.check_kernel()
+        self.cpus = programs.online_of(self._chosen)
         try:
             self._start()
         except BaseException:
@@ -129,55 +142,47 @@ class Recorder:
         return self
 
     def _start(self) -> None:
-        if not self._raw:
-            try:
-                self._load("record.bpf.o")
-            except OSError:  # some kernels verify BTF-typed programs but refuse to attach them
-                self._object.close()
-                self._raw = True
-        if self._raw:
-            self._load("record.raw.bpf.o")
+        self._load()
         states = self._object.map("cpus")
         self._states, self._stride = states.mapped(), states.stride
         self._lost = self._object.btf.layout("lost_events")
         self._lost_at = self._object.btf.offset("cpu", "lost")
+        self._untraced = self._object.btf.layout("counts")
+        self._untraced_at = self._object.btf.offset("cpu", "untraced")
         self._notes_lost = self._object.variable("notes_lost")
         self._mark = self._object.programs["mark"]
         notes = self._object.map("notes")
         self._notes = Ring(notes.fd, NOTES_BYTES, self._object.btf.size("note"))
         self._rings_begin()
 
-    def _load(self, name: str) -> None:
-        path = OBJECTS / name
-        if not path.exists():
-            raise NettaxError(f"{path} is missing: nettax was not built. Reinstall it")
+    def _load(self) -> None:
         possible = max(cpus.possible()) + 1
-        with _with_filter(path, self._code) as name:
-            self._object = bpf.Object(
-                name,
-                wanted=self._wanted,
-                constants={
-                    "has_prev_state": vmlinux.tracepoint_arguments("sched_switch") == 4,
-                    "clock_first": self._clock_first,
-                    "has_filter": self._code is not None,
-                    **self._device,
-                    **percpu.trigger_offsets(),
-                },
-                max_entries={
-                    "cpus": possible,
-                    "rings": possible,
-                    "frames": possible + 1 if self._packets else 1,
-                },
-            )
-        programs = self._object.programs.values()
-        self._object.attach([p for p in programs if p.name not in CALLED])
+        left_out = set()
+        if not self._packets:
+            left_out.add("netif_receive_skb")
+        if self._code is None:
+            left_out.add("try_filter")
+        self._object, _ = programs.attached(
+            "record",
+            called=("mark", "try_filter"),
+            without=left_out,
+            raw=self._raw,
+            edit=self._with_filter if self._code is not None else None,
+            constants={
+                "clock_first": self._clock_first,
+                "has_filter": self._code is not None,
+                **self._device,
+                **self._counts,
+            },
+            max_entries={
+                "cpus": possible,
+                "rings": possible,
+                "frames": possible + 1 if self._packets else 1,
+            },
+        )
 
-    def _wanted(self, tracepoint: str) -> bool:
-        if tracepoint in CALLED:
-            return tracepoint == "mark" or self._code is not None
-        if tracepoint == "netif_receive_skb" and not self._packets:
-            return False
-        return vmlinux.tracepoint_arguments(tracepoint) is not None
+    def _with_filter(self, image: bytes) -> bytes:
+        return image if self._code is None else pcap.patched(image, self._code)
 
     def try_filter(self, frame: bytes, length: int | None = None) -> bool:
         """For tests: what the filter, in the kernel, says of an Ethernet frame of some length."""
@@ -195,12 +200,21 @@ class Recorder:
             self._fds.append(fd)
             rings.put(struct.pack("=I", cpu), struct.pack("=I", fd))
             self._rings[cpu] = Ring(fd, self._ring_bytes, EVENT.itemsize)
-        self.mark(Kind.BEGIN)
+        self._mark_all(Kind.BEGIN)
+        self._untraced_then = {cpu: self._uncounted(cpu) for cpu in self.cpus}
 
-    def mark(self, kind: Kind) -> None:
-        """Begin or end on every CPU, with an event there that says so."""
+    def end(self) -> None:
+        """End on every CPU, with an event there that says so."""
+        self._mark_all(Kind.END)
+        self._ended = True
+
+    def _mark_all(self, request: int) -> None:
         for cpu in self.cpus:
-            self._mark.run(kind, cpu=cpu)
+            try:
+                self._mark.run(request, cpu=cpu)
+            except OSError as error:
+                if error.errno != errno.ENXIO:  # it went offline
+                    raise
 
     @property
     def kinds(self) -> frozenset[Kind]:
@@ -228,14 +242,37 @@ class Recorder:
         """What was lost so far, by CPU, for want of room."""
         found = {}
         for cpu in self.cpus:
-            row: Any = self._lost.unpack(self._states, cpu * self._stride + self._lost_at)
+            row = self._lost.unpack(self._states, cpu * self._stride + self._lost_at)
             if row.events:
-                found[cpu] = Lost(row.events, row.first_ns, row.last_ns)
+                found[cpu] = Lost(*row)
         return found
 
     def missed(self) -> int:
-        """Events that the kernel gave to no program, as it was running on that CPU already."""
-        return sum(program.stats().missed for program in self._object.programs.values())
+        """Events that came to no program, as it was running on that CPU already.
+
+        And, once all has ended, those that never left their ring.
+        """
+        left = sum(ring.waiting for ring in self._rings.values()) if self._ended else 0
+        return left + sum(program.stats().missed for program in self._object.programs.values())
+
+    def untraced(self) -> Mapping[int, Untraced] | None:
+        """What the kernel has shown to no program so far, by CPU; None: this one does not tell."""
+        if not self._counts:
+            return None
+        if not self._ended:
+            self._mark_all(COUNT)
+        found = {}
+        for cpu in self.cpus:
+            now, then = self._uncounted(cpu), self._untraced_then[cpu]
+            *softirqs, switches, packets = map(_growth, now, then)
+            row = Untraced(tuple(softirqs), switches, packets if self._packets else None)
+            if row:
+                found[cpu] = row
+        return found
+
+    def _uncounted(self, cpu: int) -> tuple[int, ...]:
+        row = self._untraced.unpack(self._states, cpu * self._stride + self._untraced_at)
+        return (*row.softirqs, row.switches, row.packets)
 
     def notes_lost(self) -> int:
         """Names for which there was no room; each is told again at its next event."""
@@ -268,10 +305,9 @@ class Recorder:
             "ended": True,
             "events": self._events,
             "last_ns": time.monotonic_ns(),
-            "lost": {
-                cpu: [lost.events, lost.first_ns, lost.last_ns] for cpu, lost in self.lost().items()
-            },
+            "lost": {cpu: astuple(lost) for cpu, lost in self.lost().items()},
             "missed": self.missed(),
+            "untraced": _as_facts(self.untraced()),
             "notes_lost": self.notes_lost(),
             "squeezed_end": _squeezed(),
             "irqs": _irq_names(),  # those, too, that came meanwhile
@@ -303,22 +339,17 @@ def _device(name: str) -> dict[str, int]:
     return {"only_ifindex": number, "only_netns": _netns()}
 
 
+def _growth(now: int, then: int) -> int:
+    """Of a counter of 32 bits, which may have gone back by what was under way."""
+    return (now - then + 2**31) % 2**32 - 2**31
+
+
+def _as_facts(untraced: Mapping[int, Untraced] | None) -> dict[int, dict[str, Any]] | None:
+    return None if untraced is None else {cpu: asdict(row) for cpu, row in untraced.items()}
+
+
 def _netns() -> int:
     return Path("/proc/self/ns/net").stat().st_ino
-
-
-@contextmanager
-def _with_filter(path: Path, code: bytes | None) -> Iterator[str]:
-    """The path of a BPF object, or of a copy in memory that has the filter in it."""
-    if code is None:
-        yield str(path)
-        return
-    fd = os.memfd_create("nettax-filter")
-    try:
-        os.write(fd, pcap.patched(path.read_bytes(), code))
-        yield f"/proc/self/fd/{fd}"
-    finally:
-        os.close(fd)
 
 
 def _squeezed() -> dict[int, int]:

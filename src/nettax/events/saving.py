@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from nettax.errors import MissingFeature
-from nettax.events.model import Array, Kind
+from nettax.events.model import Array
 from nettax.events.native_file import NOTE, NOTE_TASK, Writer, records
 from nettax.events.recorder import Batch, Recorder
 from nettax.kernel.cgroup import Cgroups
 
-__all__ = ["CgroupNames", "Saving", "Sink", "keep_up"]
+__all__ = ["CgroupNames", "Finished", "Saving", "Sink", "keep_up"]
 
 LONGEST_PAUSE_S, SHORTEST_PAUSE_S = 0.2, 0.001
+LONGEST_WAIT_S = 5.0
 ROOMY, CROWDED = 0.05, 0.25  # of a ring
+
+
+class Finished(NamedTuple):
+    """What there is when all is written."""
+
+    facts: Mapping[str, Any]
+    """What is known only at the end."""
+    written: Sequence[Path]
 
 
 class Sink(Protocol):
@@ -29,6 +38,9 @@ class Sink(Protocol):
 
     def round(self) -> None:
         """All that the rings held was taken."""
+
+    def finish(self) -> Finished:
+        """Write the rest."""
 
 
 def keep_up(recorder: Recorder, sink: Sink, ended: Callable[[float], bool]) -> None:
@@ -42,16 +54,19 @@ def keep_up(recorder: Recorder, sink: Sink, ended: Callable[[float], bool]) -> N
     while not over:
         over = ended(pause)
         filled = recorder.filled
-        if over:
-            recorder.mark(Kind.END)
         _drain(recorder, sink)
+        if over:  # there is room now for what is told at the end
+            recorder.end()
+            _drain(recorder, sink)
         if filled > CROWDED:
             pause = max(pause / 2, SHORTEST_PAUSE_S)
         elif filled < ROOMY:
             pause = min(pause * 1.5, LONGEST_PAUSE_S)
-    # An event that was being written kept those after it back; it is done in no time.
-    deadline = time.monotonic() + LONGEST_PAUSE_S
+    # An event that was being written kept those after it back. It is done in no time, unless a
+    # hypervisor has just stopped that CPU; what stays in a ring for ever is told as missed.
+    deadline = time.monotonic() + LONGEST_WAIT_S
     while recorder.filled and time.monotonic() < deadline:
+        time.sleep(SHORTEST_PAUSE_S)
         _drain(recorder, sink)
 
 
@@ -84,7 +99,7 @@ class CgroupNames:
 
 
 class Saving:
-    """A sink that writes each batch at once; a context manager that ends the file properly."""
+    """A sink that writes each batch at once."""
 
     def __init__(self, path: Path, recorder: Recorder, overwrite: bool = False) -> None:
         """Make the file.
@@ -93,6 +108,7 @@ class Saving:
         :raises OSError: it cannot be written
         """
         self._recorder = recorder
+        self._path = path
         self._names = CgroupNames()
         self.writer = Writer(path, recorder.facts(), overwrite)
 
@@ -108,9 +124,9 @@ class Saving:
     def round(self) -> None:
         """Nothing: it is written."""
 
-    def finish(self) -> Mapping[str, Any]:
-        """Write what is known only at the end, and close; what was written."""
+    def finish(self) -> Finished:
+        """Write what is known only at the end, and close."""
         facts = self._recorder.last_facts()
         self.writer.facts(facts)
         self.writer.close()
-        return facts
+        return Finished(facts, [self._path])

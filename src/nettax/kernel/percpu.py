@@ -1,10 +1,13 @@
-"""Where a BPF program finds, in a CPU's own variables, what tells a softirq's trigger."""
+"""Where a BPF program finds what a CPU's own variables tell.
+
+Which softirqs it is about to run, and how many of what the kernel has counted there.
+"""
 
 from __future__ import annotations
 
 from nettax.kernel import vmlinux
 
-__all__ = ["trigger_offsets"]
+__all__ = ["count_offsets", "trigger_offsets"]
 
 
 def trigger_offsets() -> dict[str, int]:
@@ -27,6 +30,28 @@ def trigger_offsets() -> dict[str, int]:
         "preempt_count_offset": preempt_count,
         "softirq_pending_offset": pending,
     }
+
+
+def count_offsets() -> dict[str, int]:
+    """The constants of bpf/record/counts.h; empty where not all are known.
+
+    Each is incremented just beside its tracepoint: `softirqs` in handle_softirqs (kernel/
+    softirq.c), `nr_switches` in __schedule (kernel/sched/core.c), `processed` in
+    __netif_receive_skb_core (net/core/dev.c), there once more for each VLAN tag taken off.
+    """
+    places = {
+        "softirqs_offset": ("kstat", "kernel_stat", "softirqs"),
+        "switches_offset": ("runqueues", "rq", "nr_switches"),
+        "packets_offset": ("softnet_data", "softnet_data", "processed"),
+    }
+    found = {}
+    for constant, (variable, struct, member) in places.items():
+        start = vmlinux.percpu_offsets().get(variable)
+        inside = vmlinux.member_offset(struct, member)
+        if start is None or inside is None:
+            return {}
+        found[constant] = start + inside
+    return {"has_counts_offsets": 1, **found} if trigger_offsets() else {}
 
 
 def _percpu_word(*places: str) -> int | None:

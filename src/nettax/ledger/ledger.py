@@ -6,12 +6,11 @@ import errno
 import os
 import time
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from nettax.errors import MissingFeature, NettaxError, UsageError
-from nettax.kernel import bpf, cpus, features, percpu, proc_stat, softnet, vmlinux
+from nettax.errors import MissingFeature, NettaxError
+from nettax.kernel import bpf, cpus, percpu, proc_stat, programs, softnet
 from nettax.kernel.accounting import accounting
 from nettax.kernel.cgroup import Cgroups
 from nettax.ledger.charges import FIELDS, Charges
@@ -21,8 +20,8 @@ from nettax.ledger.toll import Toll
 
 __all__ = ["Ledger"]
 
-OBJECTS = Path(__file__).parent.parent / "bpf"
 READ, ARM, DISARM = range(3)  # enum request in bpf/ledger.h
+CALLED = ("settle",)  # programs that are run by us, not by a tracepoint
 MAX_CGROUPS = 4096
 MAX_TASKS = 16384  # accounts of live tasks and of those that exited since the last reading
 
@@ -92,16 +91,8 @@ class Ledger:
         :raises MissingPrivilege: CAP_BPF or CAP_PERFMON is lacking
         :raises UsageError: a CPU that is not online
         """
-        features.btf_path()
-        if features.is_realtime():
-            raise MissingFeature(
-                "this kernel is PREEMPT_RT: its softirqs can be preempted, so their time cannot\n"
-                "be told from entry and exit alone. nettax does not account for such kernels"
-            )
-        online = cpus.online()
-        self.cpus = self._chosen if self._chosen is not None else online
-        if missing := sorted(set(self.cpus) - set(online)):
-            raise UsageError(f"CPU {cpus.format_list(missing)} is not online")
+        programs.check_kernel()
+        self.cpus = programs.online_of(self._chosen)
         if self._time_programs:
             self._stats_fd = bpf.enable_stats()
         try:
@@ -112,14 +103,7 @@ class Ledger:
         return self
 
     def _start(self) -> None:
-        if not self._raw:
-            try:
-                self._load("ledger.bpf.o")
-            except OSError:  # some kernels verify BTF-typed programs but refuse to attach them
-                self._object.close()
-                self._raw = True
-        if self._raw:
-            self._load("ledger.raw.bpf.o")
+        self._load()
         self._settle = self._object.programs["settle"]
         totals = self._object.map("cpus")
         self._memory = totals.mapped()
@@ -148,22 +132,19 @@ class Ledger:
         self._running = True
         self.began = self._reading(ARM)
 
-    def _load(self, name: str) -> None:
-        path = OBJECTS / name
-        if not path.exists():
-            raise NettaxError(f"{path} is missing: nettax was not built. Reinstall it")
+    def _load(self) -> None:
         possible = max(cpus.possible()) + 1
-        self._object = bpf.Object(
-            str(path),
-            wanted=self._wanted,
+        self._object, self._raw = programs.attached(
+            "ledger",
+            called=CALLED,
+            without=("sched_process_fork",) if self._follow is None else (),
+            raw=self._raw,
             constants={
                 "want_histograms": self._want_histograms,
                 "by_cgroup": self._by_cgroup,
                 "forget_exited": not self._keep_tasks,
-                "has_prev_state": vmlinux.tracepoint_arguments("sched_switch") == 4,
                 "drop_every": self._drop_every,
                 "followed_pid": self._follow or 0,
-                **percpu.trigger_offsets(),
             },
             max_entries={
                 "cpus": possible,
@@ -172,13 +153,6 @@ class Ledger:
                 "cgroups": self._max_cgroups + 1 if self._by_cgroup else 1,
             },
         )
-        self._attach()
-
-    def _attach(self) -> None:
-        programs = [p for p in self._object.programs.values() if p.name != "settle"]
-        # Exits first: an entry whose exit is not attached yet would never end.
-        programs.sort(key=lambda program: not program.name.endswith("_exit"))
-        self._object.attach(programs)
 
     @property
     def raw_tracepoints(self) -> bool:
@@ -188,19 +162,12 @@ class Ledger:
     @property
     def tracepoints(self) -> tuple[str, ...]:
         """What it is attached to."""
-        return tuple(name for name in self._object.programs if name != "settle")
+        return tuple(name for name in self._object.programs if name not in CALLED)
 
     @property
     def tells_triggers(self) -> bool:
         """Whether it can tell a softirq that an interrupt ran from one that a system call ran."""
         return bool(percpu.trigger_offsets())
-
-    def _wanted(self, tracepoint: str) -> bool:
-        if tracepoint == "settle":
-            return True
-        if tracepoint == "sched_process_fork" and self._follow is None:
-            return False
-        return vmlinux.tracepoint_arguments(tracepoint) is not None
 
     def read(self) -> Reading:
         """The counters now. Costs one IPI per CPU and one pass over the tasks, whatever happened.

@@ -101,6 +101,8 @@ int BPF_PROG(softirq_entry, unsigned int vector)
 
 	if (!c)
 		return 0;
+	if (vector < NR_VECTORS)
+		c->traced.softirqs[vector]++;
 	c->by_irq_exit = c->pending & bit;
 	c->pending &= ~bit;
 	c->serving = true;

@@ -91,7 +91,10 @@ int BPF_PROG(netif_receive_skb, struct sk_buff *skb)
 	__u64 network, length;
 	struct event e;
 
-	if (!c || !wanted(device))
+	if (!c)
+		return 0;
+	c->traced.packets++;
+	if (!wanted(device))
 		return 0;
 	frame = bpf_map_lookup_elem(&frames, &cpu);
 	if (!frame)

@@ -12,9 +12,11 @@ const volatile bool clock_first = false;
 struct cpu {
 	__u64 percpu_base; /* address of this CPU's per-CPU area; 0: unknown */
 	struct lost_events lost;
-	__u32 pending;	  /* vectors that irq_exit is about to run */
-	bool serving;	  /* a softirq */
-	bool by_irq_exit; /* that irq_exit runs */
+	struct counts traced;	/* that came to a program */
+	struct counts untraced; /* that did not, as of the last mark, from some time on */
+	__u32 pending;		/* vectors that irq_exit is about to run */
+	bool serving;		/* a softirq */
+	bool by_irq_exit;	/* that irq_exit runs */
 	bool armed;
 };
 

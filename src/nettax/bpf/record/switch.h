@@ -59,11 +59,14 @@ static __always_inline void leave(struct task_struct *task, struct event *e)
 {
 	__u32 pid = READ(task, pid);
 	struct known_task *known = bpf_map_lookup_elem(&known_tasks, &pid);
+	__u64 billed = READ(task, se.sum_exec_runtime);
 
 	if (!known || known->start_ns != READ(task, start_boottime))
 		return;
-	e->value = READ(task, se.sum_exec_runtime) - known->billed_until;
+	e->value = billed - known->billed_until;
 	e->flags |= BILLED;
+	/* Its next coming may go untraced. */
+	known->billed_until = billed;
 }
 
 TP(sched_switch)
@@ -74,6 +77,7 @@ int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev, struct task_s
 
 	if (!c)
 		return 0;
+	c->traced.switches++;
 	e = new_event(SWITCH);
 	e.pid = READ(prev, pid);
 	e.id = READ(next, pid);
