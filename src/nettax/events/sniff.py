@@ -32,14 +32,19 @@ def open_recording(path: str | os.PathLike[str]) -> Recording:
 
 
 def _reader(path: Path, head: bytes) -> Recording:
-    from nettax.events import native_file, perf, trace_dat
+    # One after the other, as each reader takes its time to import.
+    from nettax.events import perf
 
     if head.startswith(perf.MAGICS):
         return perf.PerfData(path)
-    if head.startswith(trace_dat.MAGIC):
-        return trace_dat.TraceDat(path)
+    from nettax.events import native_file
+
     if head.startswith(native_file.MAGIC):
         return native_file.NativeRecording(path)
+    from nettax.events import trace_dat
+
+    if head.startswith(trace_dat.MAGIC):
+        return trace_dat.TraceDat(path)
     from nettax.events import text
 
     if text.dialect(head):
