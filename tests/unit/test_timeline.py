@@ -14,10 +14,11 @@ from nettax.events.bursts import bursts
 from nettax.events.distribution import Distribution
 from nettax.events.model import EVENT, EventArray, Flag, Kind, Machine, Recording, Tables, Task
 from nettax.events.sniff import open_recording
-from nettax.events.spans import spans
+from nettax.events.spans import CUT, spans
 from nettax.report import bursts as bursts_report
+from nettax.report import timeline
 from nettax.report.fields import TABLES
-from nettax.report.timeline import line, timeline
+from nettax.report.interval import time_text
 
 # David Ahern, "The CPU cost of networking on a host", from his perf script.
 AHERN = """\
@@ -44,14 +45,14 @@ def ahern(tmp_path: Path) -> Iterator[Recording]:
 
 
 def test_aherns_nine_lines(ahern: Recording) -> None:
-    (row,) = timeline(ahern)
+    (row,) = timeline.rows(ahern)
     assert [irq["name"] for irq in row["hardirqs"]] == ["mlx5_comp2@pci:0000:d8:00.0"]
     assert [soft["ns"] for soft in row["softirqs"]] == [63_000, 28_000]
     assert [poll["work"] for poll in row["polls"]] == [64, 27]
     assert row["gap_ns"] == 229_000
-    assert line(row) == (
+    assert "".join(timeline.text(ahern)) == (
         "   176146.491879    5  swapper          mlx5_comp2@pci:0000:d8:00.0 → "
-        "NET_RX ×2 (64/64, 27/64) 63 µs + 28 µs → gap 229 µs"
+        "NET_RX ×2 (64/64, 27/64) 63 µs + 28 µs → gap 229 µs\n"
     )
 
 
@@ -94,6 +95,10 @@ class Made(Recording):
         for start in range(0, len(self._events), self._length):
             yield self._events[start : start + self._length]
 
+    def rows(self) -> Iterator[memoryview]:
+        for chunk in self.chunks():
+            yield memoryview(chunk.tobytes())
+
     def close(self) -> None:
         pass
 
@@ -119,13 +124,13 @@ NESTED = [
 
 @pytest.mark.parametrize("length", [1, 2, 3, 5, 100])
 def test_an_interrupt_within_a_softirq(length: int) -> None:
-    rows = list(timeline(Made(NESTED, length)))
+    rows = list(timeline.rows(Made(NESTED, length)))
     assert [(row["time_ns"], row["gap_ns"], row["interrupted"]) for row in rows] == [
         (1000, 3700, 1),
         (9100, None, 0),
     ]
     assert rows[0]["softirqs"] == [{"vector": "net_rx", "ns": 2600}, {"vector": "timer", "ns": 100}]
-    assert "(interrupted ×1)" in line(rows[0])
+    assert "(interrupted ×1)" in "".join(timeline.text(Made(NESTED, length)))
     found = bursts(Made(NESTED, length))
     assert found.raise_to_run_ns.sum == 700
     assert found.irq_to_run_ns.sum == 1200
@@ -143,26 +148,87 @@ def test_what_lacks_its_other_half_is_left_out() -> None:
         (25, 0, SOFT_OFF, 1, 5, 0),
         (30, 0, IRQ, 9, 5, 0),
     ]
-    (row,) = timeline(Made(events))
+    (row,) = timeline.rows(Made(events))
     assert (row["time_ns"], row["end_ns"], row["gap_ns"]) == (20, 25, 5)
 
 
-@given(st.lists(st.tuples(st.sampled_from([IRQ, IRQ_OFF, SOFT, SOFT_OFF, Kind.SWITCH]),
-                          st.integers(1, 2), st.integers(0, 1)), max_size=60),
-       st.integers(1, 20))  # fmt: skip
+Raw = list[tuple[Kind, int, int, int]]
+some_events: st.SearchStrategy[Raw] = st.lists(
+    st.tuples(
+        st.sampled_from([IRQ, IRQ_OFF, SOFT, SOFT_OFF, SOFT, SOFT_OFF, RAISE, Kind.NAPI_POLL,
+                         Kind.SWITCH, Kind.LOST, Kind.END]),
+        st.sampled_from([3, 3, 1]),
+        st.integers(0, 1),
+        st.sampled_from([0, 1, 10, 400, 30_000]),
+    ),
+    max_size=60,
+)  # fmt: skip
+
+
+@given(some_events, st.integers(1, 20))
 @settings(deadline=None)
-def test_any_cut_gives_the_same_spans(raw: list[tuple[Kind, int, int]], length: int) -> None:
-    events = [(10 * i, cpu, kind, number, 5, 0) for i, (kind, number, cpu) in enumerate(raw)]
-    whole, cut = (_all_spans(Made(events, size)) for size in (1000, length))
-    assert whole == cut
+def test_spans_are_those_found_by_looking_for_each_exit(raw: Raw, length: int) -> None:
+    """However the recording is cut into chunks."""
+    events = _timed(raw)
+    found = _all_spans(Made(events, length))
+    assert found == sorted(
+        span for cpu in (0, 1) for span in _by_looking([e for e in events if e[1] == cpu])
+    )
+    text = "".join(timeline.text(Made(events, length)))
+    assert text == "".join(timeline.text(Made(events)))
+    assert len(text.splitlines()) == len(list(timeline.rows(Made(events, length))))
+
+
+def _timed(raw: Raw) -> list[tuple[int, ...]]:
+    now = 1000
+    events: list[tuple[int, ...]] = []
+    for kind, number, cpu, later in raw:
+        now += later
+        events.append((now, cpu, kind, number, 5, 0))
+    return events
 
 
 def _all_spans(recording: Recording) -> list[tuple[int, ...]]:
+    """What is in groups: where, when, how long without hard IRQs, what, and its polls."""
     return sorted(
-        (part.cpu, *row)
+        (cpu, start, end, end - start - hard, kind, number, polls)
         for part in spans(recording.chunks())
-        for row in part.spans[["start_ns", "end_ns", "hard_ns", "kind", "id"]].tolist()
+        for cpu, start, end, hard, kind, number, polls, state in part.spans[
+            ["cpu", "start_ns", "end_ns", "hard_ns", "kind", "id", "polls", "state"]
+        ].tolist()
+        if state != CUT
     )
+
+
+def _by_looking(events: list[tuple[int, ...]]) -> Iterator[tuple[int, ...]]:
+    """Each entry's exit is the first after it before which everything else has found its own."""
+    for i, (start, cpu, kind, number, *_) in enumerate(events):
+        if kind not in (IRQ, SOFT):
+            continue
+        hard, polls, opened = 0, 0, [(kind, number, start)]
+        for time, _, what, which, *_ in events[i + 1 :]:
+            if what in (IRQ, SOFT):
+                opened.append((what, which, time))
+            elif what in (IRQ_OFF, SOFT_OFF):
+                last, its, began = opened.pop()
+                if last + 1 != what or its != which:
+                    break
+                if last == IRQ and len(opened) == 1:
+                    hard += time - began
+                if not opened:
+                    yield cpu, start, time, time - start - hard, kind, number, polls
+                    break
+            elif what == Kind.NAPI_POLL:
+                rx = [j for j, (k, n, _) in enumerate(opened) if (k, n) == (SOFT, 3)]
+                polls += rx[-1:] == [0]
+            elif what != RAISE:
+                break
+
+
+@given(st.integers(0, 10**12))
+def test_times_in_lines_are_those_of_the_tables(ns: int) -> None:
+    events = [(1, 0, SOFT, 3, 5, 0), (1 + ns, 0, SOFT_OFF, 3, 5, 0)]
+    assert "".join(timeline.text(Made(events))).endswith(f" NET_RX {time_text(ns)}\n")
 
 
 @given(st.lists(st.integers(0, 2**50), min_size=1, max_size=200))

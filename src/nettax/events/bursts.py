@@ -9,9 +9,8 @@ from typing import Final
 import numpy as np
 
 from nettax.events.distribution import Distribution
-from nettax.events.groups import Groups, groups
 from nettax.events.model import Array, Flag, Kind, Recording, Tables
-from nettax.events.spans import NET_RX, Part, spans
+from nettax.events.spans import CUT, NET_RX, spans
 
 __all__ = ["RUNNERS", "Bursts", "Share", "bursts"]
 
@@ -61,14 +60,10 @@ def bursts(recording: Recording) -> Bursts:
     """Go through a recording once."""
     found = Bursts()
     ksoftirqd = _Ksoftirqd(recording.tables)
-
-    def counted() -> object:
-        for part in spans(recording.chunks()):
-            _count_runs(found, part, ksoftirqd)
-            yield part
-
-    for each in groups(counted()):  # type: ignore[arg-type]
-        _count_group(found, each)
+    for part in spans(recording.chunks()):
+        _count_polls(found, part.polls)
+        _count_runs(found, part.spans, ksoftirqd)
+        _count_groups(found, part.groups)
     found.squeezed = recording.squeezed
     return found
 
@@ -88,11 +83,15 @@ class _Ksoftirqd:
         return np.isin(pids, [pid for pid, known in self._known.items() if known])
 
 
-def _count_runs(found: Bursts, part: Part, ksoftirqd: _Ksoftirqd) -> None:
-    polls = part.events[part.events["kind"] == Kind.NAPI_POLL]
-    found.packets_per_poll.add(polls["a"])
-    found.exhausted += int(((polls["b"] > 0) & (polls["a"] >= polls["b"])).sum())
-    runs = part.spans[_net_rx(part.spans)]
+def _count_polls(found: Bursts, polls: Array) -> None:
+    work, budget = polls["work"], polls["budget"]
+    found.packets_per_poll.add(work)
+    found.exhausted += int(((budget > 0) & (work >= budget)).sum())
+
+
+def _count_runs(found: Bursts, items: Array, ksoftirqd: _Ksoftirqd) -> None:
+    chosen = (items["kind"] == Kind.SOFTIRQ_ENTRY) & (items["id"] == NET_RX)
+    runs = items[chosen & (items["state"] != CUT)]
     if not len(runs):
         return
     times = runs["end_ns"] - runs["start_ns"] - runs["hard_ns"]
@@ -110,24 +109,11 @@ def _count_runs(found: Bursts, part: Part, ksoftirqd: _Ksoftirqd) -> None:
         share.packets += int(runs["packets"][mine].sum())
 
 
-def _net_rx(items: Array) -> Array:
-    chosen: Array = (items["kind"] == Kind.SOFTIRQ_ENTRY) & (items["id"] == NET_RX)
-    return chosen
-
-
-def _count_group(found: Bursts, each: Groups) -> None:
-    if len(each.first) < 2:
-        return
-    rx = _net_rx(each.spans)
-    begins = each.first[:-1]
-    rounds = np.add.reduceat(rx.astype(np.int64), begins)
-    burst = rounds > 0
-    found.rounds.add(rounds[burst])
-    found.gap_ns.add(each.gap_ns[burst & (each.gap_ns >= 0)])
-    places = np.flatnonzero(rx)
-    first = each.spans[places[np.searchsorted(places, begins[burst])]]
-    hard = each.spans["kind"][begins[burst]] != Kind.SOFTIRQ_ENTRY
-    irqs = each.spans["start_ns"][begins[burst]]
-    found.irq_to_run_ns.add((first["start_ns"] - irqs)[hard])
-    raised = first[first["raised_ns"] > 0]
-    found.raise_to_run_ns.add(raised["start_ns"] - raised["raised_ns"])
+def _count_groups(found: Bursts, groups: Array) -> None:
+    each = groups[groups["rounds"] > 0]
+    found.rounds.add(each["rounds"])
+    found.gap_ns.add(each["gap_ns"][each["gap_ns"] >= 0])
+    by_irq = each[each["by_irq"] > 0]
+    found.irq_to_run_ns.add(by_irq["rx_start_ns"] - by_irq["start_ns"])
+    raised = each[each["rx_raised_ns"] > 0]
+    found.raise_to_run_ns.add(raised["rx_start_ns"] - raised["rx_raised_ns"])

@@ -11,9 +11,10 @@ from nettax.events.distribution import Distribution
 from nettax.report.interval import time_text
 from nettax.report.table import count, percent, table
 
-__all__ = ["SCHEMA", "document", "text"]
+__all__ = ["SCHEMA", "csv_text", "document", "text"]
 
 SCHEMA = "nettax.bursts/1"
+CSV_COLUMNS = ("count", "sum", "min", "p50", "p90", "p99", "max")
 WIDTH = 40  # of the longest bar
 
 # Name of the field, what it is called, and whether it is a time.
@@ -50,6 +51,15 @@ def _distribution(values: Distribution) -> dict[str, Any]:
         "max": values.most,
         "octaves": values.octaves(),  # of 0, 1, 2 to 3, 4 to 7, …
     }
+
+
+def csv_text(bursts: Bursts) -> str:
+    """The distributions, one a line, as in the document; without octaves."""
+    lines = [",".join(("distribution", *CSV_COLUMNS))]
+    for name, _, _ in DISTRIBUTIONS:
+        values = _distribution(getattr(bursts, name))
+        lines.append(",".join((name, *(str(values[column]) for column in CSV_COLUMNS))))
+    return "\n".join(lines) + "\n"
 
 
 def text(bursts: Bursts, histograms: bool = True) -> str:

@@ -1,9 +1,12 @@
-"""A recording as a Chrome trace: JSON that ui.perfetto.dev and chrome://tracing open.
+"""A recording as a Chrome trace: JSON that ui.perfetto.dev, speedscope and chrome://tracing open.
 
 Format: "Trace Event Format", the Chromium project's document. A CPU is a process there, with a
 thread for each level: tasks, softirqs, hard IRQs, NAPI polls; and a counter of packets. Times are
-µs with three decimals, of the recording's clock. A slice of a softirq has the hard IRQs inside it;
-its argument `ns` is what the ledger charges, without them.
+µs with three decimals since the recording's first event, whose time is in `otherData`: viewers
+keep floating point numbers, which do not hold the ns of a long uptime.
+
+What a viewer calls self time is what the ledger books: a hard IRQ within a softirq is on the track
+of hard IRQs and, as `interrupted`, inside the softirq's slice. The argument `ns` is the same.
 """
 
 from __future__ import annotations
@@ -11,11 +14,21 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 
-from nettax.events.model import NO_PID, VECTOR_NAMES, EventArray, Kind, Recording, Tables
-from nettax.events.spans import Part, spans
+from nettax.events.model import (
+    EVERY_CPU,
+    NO_PID,
+    VECTOR_NAMES,
+    Array,
+    EventArray,
+    Kind,
+    Recording,
+    Tables,
+)
+from nettax.events.spans import CUT, spans
 from nettax.ledger.rows import VECTORS
 
 __all__ = ["write"]
@@ -24,6 +37,11 @@ TASKS, SOFTIRQS, HARDIRQS, POLLS = range(4)
 THREADS = ("task", "softirq", "hard IRQ", "NAPI poll")
 # Where a task's time on its CPU begins or ends, or is not known any more.
 _EDGES = (Kind.SWITCH, Kind.BEGIN, Kind.END, Kind.LOST)
+_SPAN = [
+    *("cpu", "start_ns", "end_ns", "hard_ns", "kind", "id", "name", "pid", "packets"),
+    *("state", "in_softirq"),
+]
+_POLL = ["cpu", "start_ns", "end_ns", "device", "work", "budget"]
 
 
 def write(recording: Recording, path: Path) -> None:
@@ -31,22 +49,115 @@ def write(recording: Recording, path: Path) -> None:
 
     :raises OSError: the file cannot be written
     """
-    tasks: dict[int, _OnCpu] = {}
-    with path.open("w") as out:
-        out.write('{"displayTimeUnit": "ns", "traceEvents": [\n')
-        first = True
-        for part in spans(recording.chunks()):
-            if part.cpu not in tasks:
-                tasks[part.cpu] = _OnCpu()
-                lines = list(_named(part.cpu))
-            else:
-                lines = []
-            lines += _slices(part, recording.tables)
-            lines += tasks[part.cpu].slices(part, recording.tables)
-            if lines:
-                out.write(("" if first else ",\n") + ",\n".join(lines))
-                first = False
-        out.write("\n]}\n")
+    with path.open("w", encoding="ascii") as out:
+        _Writer(recording, out).write()
+
+
+class _Writer:
+    """Goes through a recording once."""
+
+    def __init__(self, recording: Recording, out: TextIO) -> None:
+        self._recording, self._tables, self._out = recording, recording.tables, out
+        self._on_cpu: dict[int, _OnCpu] = {}
+        self._lines: list[str] = []  # of events that were read, but not written
+        self._zero = self._now = 0
+        self._name = _namer(recording.tables)
+
+    def write(self) -> None:
+        """The whole document."""
+        self._out.write('{"displayTimeUnit": "ns", "traceEvents": [\n')
+        between = ""
+        for part in spans(self._chunks()):
+            self._lines += self._slices(part.spans)
+            self._lines += self._polls(part.polls)
+            if self._lines:
+                self._out.write(between + ",\n".join(self._lines))
+                self._lines.clear()
+                between = ",\n"
+        about = {"clock": self._recording.clock, "zero_ns": str(self._zero)}
+        self._out.write(f'\n], "otherData": {json.dumps(about)}}}\n')
+
+    def _chunks(self) -> Iterator[EventArray]:
+        """The chunks; who had each CPU is told on the way."""
+        for chunk in self._recording.chunks():
+            if not self._now and len(chunk):
+                self._zero = int(chunk["time_ns"][0])
+            self._add_tasks(chunk)
+            yield chunk
+        for cpu, state in sorted(self._on_cpu.items()):
+            self._lines += self._task_slices(cpu, state.end(self._now))
+
+    def _add_tasks(self, chunk: EventArray) -> None:
+        everywhere = chunk["cpu"] == EVERY_CPU
+        for cpu in np.unique(chunk["cpu"][~everywhere]).tolist():
+            if cpu not in self._on_cpu:
+                self._on_cpu[cpu] = _OnCpu(self._zero)
+                self._lines += _named(cpu)
+        for cpu, state in self._on_cpu.items():
+            events = chunk[(chunk["cpu"] == cpu) | everywhere]
+            self._lines += self._task_slices(cpu, state.slices(events))
+        if len(chunk):
+            self._now = int(chunk["time_ns"][-1])
+
+    def _task_slices(self, cpu: int, slices: Iterator[tuple[int, int, int, int]]) -> Iterator[str]:
+        comm = self._tables.tasks.comm
+        for start, end, pid, came in slices:
+            # The one that leaves is the one that came, unless the host hid a switch between them.
+            more = "" if came in (pid, NO_PID) else f',"came":{came}'
+            yield self._slice(
+                cpu, TASKS, json.dumps(comm(pid, end)), start, end, f'"pid":{pid}{more}'
+            )
+
+    def _slice(self, cpu: int, tid: int, name: str, start: int, end: int, args: str) -> str:
+        """One complete event; `name` and `args` are JSON already."""
+        ns, took = start - self._zero, end - start
+        return (
+            f'{{"ph":"X","pid":{cpu},"tid":{tid},"name":{name},"ts":{ns // 1000}.{ns % 1000:03},'
+            f'"dur":{took // 1000}.{took % 1000:03},"args":{{{args}}}}}'
+        )
+
+    def _slices(self, items: Array) -> Iterator[str]:
+        """Hard IRQs, softirqs, and the packets of those that polled."""
+        order = np.lexsort(
+            (np.uint64(2**64 - 1) - items["end_ns"], items["start_ns"], items["cpu"])
+        )
+        for row in items[_SPAN][order].tolist():
+            cpu, start, end, hard, kind, number, name, pid, packets, state, in_softirq = row
+            args = f'"ns":{end - start - hard},"pid":{pid}'
+            if state == CUT:
+                args += ',"cut":true'
+            said = self._name(kind, number, name)
+            if kind != Kind.SOFTIRQ_ENTRY:
+                yield self._slice(cpu, HARDIRQS, said, start, end, args)
+                if in_softirq:
+                    yield self._slice(cpu, SOFTIRQS, '"interrupted"', start, end, f'"by":{said}')
+                continue
+            if packets:
+                args += f',"packets":{packets}'
+                yield self._counter(cpu, start, packets)
+                yield self._counter(cpu, end, 0)
+            yield self._slice(cpu, SOFTIRQS, said, start, end, args)
+
+    def _counter(self, cpu: int, time: int, packets: int) -> str:
+        ns = time - self._zero
+        return (
+            f'{{"ph":"C","pid":{cpu},"tid":0,"name":"packets","ts":{ns // 1000}.{ns % 1000:03},'
+            f'"args":{{"packets":{packets}}}}}'
+        )
+
+    def _polls(self, polls: Array) -> Iterator[str]:
+        """Those in no softirq have only an end: a moment."""
+        for cpu, start, end, device, work, budget in polls[_POLL].tolist():
+            name = json.dumps(f"{self._tables.devices.get(device, 'backlog')} {work}/{budget}")
+            args = f'"work":{work},"budget":{budget}'
+            if start:
+                yield self._slice(cpu, POLLS, name, start, end, args)
+                continue
+            ns = end - self._zero
+            yield (
+                f'{{"ph":"i","s":"t","pid":{cpu},"tid":{POLLS},"name":{name},'
+                f'"ts":{ns // 1000}.{ns % 1000:03},"args":{{{args}}}}}'
+            )
 
 
 def _named(cpu: int) -> Iterator[str]:
@@ -54,39 +165,11 @@ def _named(cpu: int) -> Iterator[str]:
     names += [("thread_name", tid, name) for tid, name in enumerate(THREADS)]
     for kind, tid, name in names:
         yield json.dumps({"ph": "M", "pid": cpu, "tid": tid, "name": kind, "args": {"name": name}})
-    yield json.dumps(
-        {"ph": "M", "pid": cpu, "tid": 0, "name": "process_sort_index", "args": {"sort_index": cpu}}
-    )
-
-
-def _us(ns: int) -> str:
-    return f"{ns // 1000}.{ns % 1000:03d}"
-
-
-def _slice(cpu: int, tid: int, name: str, start: int, end: int, args: str = "") -> str:
-    """One complete event; `name` and `args` are JSON already."""
-    times = f'"ts":{_us(start)},"dur":{_us(end - start)}'
-    more = f',"args":{{{args}}}' if args else ""
-    return f'{{"ph":"X","pid":{cpu},"tid":{tid},"name":{name},{times}{more}}}'
-
-
-def _slices(part: Part, tables: Tables) -> Iterator[str]:
-    """Hard IRQs, softirqs, and the packets of those that polled."""
-    cpu = part.cpu
-    name_of = _namer(tables)
-    fields = ["start_ns", "end_ns", "hard_ns", "kind", "id", "name", "pid", "polls", "packets"]
-    for start, end, hard, kind, number, name, pid, polls, packets in part.spans[fields].tolist():
-        soft = kind == Kind.SOFTIRQ_ENTRY
-        args = f'"ns":{end - start - hard},"pid":{pid}'
-        if polls:
-            args += f',"packets":{packets}'
-            yield (
-                f'{{"ph":"C","pid":{cpu},"tid":0,"name":"packets","ts":{_us(end)},'
-                f'"args":{{"packets":{packets}}}}}'
-            )
-        tid = SOFTIRQS if soft else HARDIRQS
-        yield _slice(cpu, tid, name_of(kind, number, name), start, end, args)
-    yield from _polls(part, tables)
+    for kind, tid in (("process_sort_index", 0), *(("thread_sort_index", t) for t in range(4))):
+        index = cpu if kind == "process_sort_index" else tid
+        yield json.dumps(
+            {"ph": "M", "pid": cpu, "tid": tid, "name": kind, "args": {"sort_index": index}}
+        )
 
 
 def _namer(tables: Tables) -> Callable[[int, int, int], str]:
@@ -96,50 +179,47 @@ def _namer(tables: Tables) -> Callable[[int, int, int], str]:
         key = (kind, number, name)
         if key not in known:
             if kind == Kind.SOFTIRQ_ENTRY:
-                text = VECTORS[number].upper() if number < len(VECTORS) else f"softirq {number}"
+                in_range = 0 <= number < len(VECTORS)
+                text = VECTORS[number].upper() if in_range else f"softirq {number}"
             elif kind == Kind.VECTOR_ENTRY:
-                text = VECTOR_NAMES[name]
+                in_range = 0 <= name < len(VECTOR_NAMES)
+                text = VECTOR_NAMES[name] if in_range else f"vector {number}"
             else:
-                text = tables.irqs.get(number, f"IRQ {number}")
+                text = tables.irqs.get(number) or f"IRQ {number}"
             known[key] = json.dumps(text)
         return known[key]
 
     return name_of
 
 
-def _polls(part: Part, tables: Tables) -> Iterator[str]:
-    """A poll began where the one before it in its softirq ended, or where that softirq began."""
-    polls = part.events[part.events["kind"] == Kind.NAPI_POLL]
-    soft = part.spans[part.spans["kind"] == Kind.SOFTIRQ_ENTRY]
-    if not len(polls) or not len(soft):
-        return
-    times = polls["time_ns"]
-    place = np.searchsorted(soft["start_ns"], times, side="right") - 1
-    inside = (place >= 0) & (times <= soft["end_ns"][np.maximum(place, 0)])
-    before = np.concatenate([[0], times[:-1]]).astype(np.uint64)
-    starts = np.maximum(soft["start_ns"][np.maximum(place, 0)], before)
-    fields = polls[["time_ns", "id", "a", "b"]][inside].tolist()
-    for start, (end, device, work, budget) in zip(starts[inside].tolist(), fields, strict=True):
-        name = json.dumps(f"{tables.devices.get(device, 'backlog')} {work}/{budget}")
-        yield _slice(part.cpu, POLLS, name, start, end, f'"work":{work},"budget":{budget}')
-
-
 class _OnCpu:
-    """Who has a CPU, from one part of a recording to the next."""
+    """Who has a CPU, from one chunk to the next, as the replay has it."""
 
-    def __init__(self) -> None:
-        self._pid, self._since = NO_PID, 0
+    def __init__(self, since: int) -> None:
+        self._pid, self._since, self._last = NO_PID, since, since
+        self._last_pid = NO_PID
+        self._ended = self._switched = False
 
-    def slices(self, part: Part, tables: Tables) -> Iterator[str]:
-        edges: EventArray = part.events[np.isin(part.events["kind"], _EDGES)]
-        for time, kind, pid, following in edges[["time_ns", "kind", "pid", "id"]].tolist():
-            if kind in (Kind.SWITCH, Kind.END) and self._since and pid != NO_PID:
-                yield self._slice(part.cpu, pid, time, tables)
-            self._pid = following if kind == Kind.SWITCH else pid if kind == Kind.BEGIN else NO_PID
-            self._since = time if kind in (Kind.SWITCH, Kind.BEGIN) else 0
+    def slices(self, events: EventArray) -> Iterator[tuple[int, int, int, int]]:
+        """Start, end, the pid that left and the one that came, of each slice that ends here."""
+        if not len(events):
+            return
+        places = np.flatnonzero(np.isin(events["kind"], _EDGES))
+        before = np.append(self._last, events["time_ns"])[places].tolist()
+        edges = events[places][["time_ns", "kind", "pid", "id"]].tolist()
+        for (time, kind, pid, following), last in zip(edges, before, strict=True):
+            end = last if kind == Kind.LOST else time
+            who = pid if kind in (Kind.SWITCH, Kind.END) and pid != NO_PID else self._pid
+            if not self._ended and who != NO_PID and kind != Kind.BEGIN:
+                yield self._since, max(end, self._since), who, self._pid
+            self._pid = {Kind.SWITCH: following, Kind.BEGIN: pid}.get(kind, NO_PID)
+            self._since, self._ended = time, kind == Kind.END
+            self._switched |= kind == Kind.SWITCH
+        self._last = int(events["time_ns"][-1])
+        self._last_pid = int(events["pid"][-1])
 
-    def _slice(self, cpu: int, pid: int, time: int, tables: Tables) -> str:
-        name = json.dumps(tables.tasks.comm(pid, time))
-        # The one that leaves is the one that came, unless the host hid a switch between them.
-        more = "" if pid == self._pid else f',"came":{self._pid}'
-        return _slice(cpu, TASKS, name, self._since, time, f'"pid":{pid}{more}')
+    def end(self, now: int) -> Iterator[tuple[int, int, int, int]]:
+        """The slice that is open at the end of the recording."""
+        who = self._pid if self._pid != NO_PID else self._last_pid
+        if self._switched and not self._ended and who != NO_PID:
+            yield self._since, now, who, self._pid

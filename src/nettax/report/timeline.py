@@ -2,117 +2,278 @@
 
 from __future__ import annotations
 
-import heapq
-import itertools
-from collections.abc import Iterable, Iterator
-from typing import Any
+import csv
+import ctypes
+import io
+import json
+from collections.abc import Callable, Container, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Final
 
-from nettax.events.groups import Groups, groups
-from nettax.events.model import VECTOR_NAMES, Kind, Recording, Tables
-from nettax.events.spans import NET_RX, spans
+import numpy as np
+
+from nettax.events.groups import in_order, newest
+from nettax.events.model import VECTOR_NAMES, Array, Kind, Recording, Tables
+from nettax.events.spans import GROUP, Spans, spans
 from nettax.ledger.rows import VECTORS
-from nettax.report.interval import time_text
+from nettax.native import library
 from nettax.report.table import safe
 
-__all__ = ["SCHEMA", "line", "timeline"]
+__all__ = ["CSV_COLUMNS", "SCHEMA", "Choice", "csv_text", "json_lines", "rows", "text"]
 
-SCHEMA = "nettax.timeline/1"
-MOST_HELD = 1 << 18  # groups; so many wait at most for a CPU that is silent
+SCHEMA: Final = "nettax.timeline/1"
+CSV_COLUMNS: Final = (
+    *("time_ns", "end_ns", "cpu", "pid", "task", "hardirqs", "hardirq_ns", "softirqs"),
+    *("softirq_ns", "polls", "packets", "interrupted", "gap_ns"),
+)
+_PAGE = 1 << 16  # bytes of lines at a time: what a pipe holds
+_MOST_CACHED = 1 << 16
+_SPAN = ["level", "kind", "id", "name", "start_ns", "end_ns", "hard_ns"]
+_POLL = ["device", "work", "budget"]
 
-HEAD = f"{'time, s':>16}  CPU  {'task':<16} "
+Row = dict[str, Any]
 
 
-def timeline(recording: Recording) -> Iterator[dict[str, Any]]:
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which groups to show; None: all."""
+
+    pids: Container[int] | None = None
+    """Of the task that was interrupted, or ran its softirqs itself; or of its process."""
+    task: str | None = None
+    """That task's name."""
+    vector: int | None = None
+    """A softirq vector that must be among its softirqs."""
+    head: int | None = None
+    """So many, the first of all."""
+    tail: int | None = None
+    """So many, the last of all."""
+
+    def groups(self, recording: Recording) -> Iterator[Spans]:
+        """Those chosen, by the time they began."""
+        found = self._chosen(recording)
+        if self.head is not None:
+            found = _first(found, self.head)
+        return found if self.tail is None else iter([newest(found, self.tail)])
+
+    def _chosen(self, recording: Recording) -> Iterator[Spans]:
+        for part in in_order(spans(recording.chunks())):
+            chosen = self._of(part, recording.tables)
+            yield part if chosen is None else part._replace(groups=part.groups[chosen])
+
+    def _of(self, part: Spans, tables: Tables) -> Array | None:
+        """Where the groups are that are chosen; None: all are."""
+        if self.pids is None and self.task is None and self.vector is None:
+            return None
+        places = np.arange(len(part.groups)) if self.vector is None else _with(part, self.vector)
+        if self.pids is not None or self.task is not None:
+            who = part.groups[places][["pid", "start_ns"]].tolist()
+            mine = [self._whose(tables, pid, ns) for pid, ns in who]
+            places = places[np.array(mine, bool)]
+        return places
+
+    def _whose(self, tables: Tables, pid: int, time_ns: int) -> bool:
+        if self.task is not None and tables.tasks.comm(pid, time_ns) != self.task:
+            return False
+        if self.pids is None or pid in self.pids:
+            return True
+        task = tables.tasks.at(pid, time_ns)
+        return task is not None and task.tgid in self.pids
+
+
+def _with(part: Spans, vector: int) -> Array:
+    """Where the groups are that have a softirq of this vector."""
+    items = part.spans
+    mine = (items["kind"] == Kind.SOFTIRQ_ENTRY) & (items["id"] == vector) & (items["level"] == 0)
+    before = np.append(0, np.cumsum(mine))
+    first = part.groups["first_span"].astype(np.int64)
+    return np.flatnonzero(before[first + part.groups["spans"]] > before[first])
+
+
+def _first(parts: Iterable[Spans], count: int) -> Iterator[Spans]:
+    """The first so many groups; what comes behind them is not read."""
+    for part in parts:
+        yield part._replace(groups=part.groups[:count])
+        count -= len(part.groups)
+        if count <= 0:
+            return
+
+
+class _Cache(dict[Any, str]):
+    """What a function says of each key."""
+
+    def __init__(self, say: Callable[[Any], str]) -> None:
+        self._say = say
+
+    def __missing__(self, key: Any) -> str:
+        if len(self) >= _MOST_CACHED:
+            self.clear()
+        said = self[key] = self._say(key)
+        return said
+
+
+def _names(tables: Tables) -> Callable[[tuple[int, ...]], str]:
+    """What a span is called, by its kind, id and name."""
+
+    def name_of(item: tuple[int, ...]) -> str:
+        kind, number, name = item
+        if kind == Kind.SOFTIRQ_ENTRY:
+            return VECTORS[number] if 0 <= number < len(VECTORS) else str(number)
+        if kind == Kind.VECTOR_ENTRY:
+            return VECTOR_NAMES[name] if 0 <= name < len(VECTOR_NAMES) else f"vector {number}"
+        return tables.irqs.get(number) or f"IRQ {number}"
+
+    return name_of
+
+
+def rows(recording: Recording, choice: Choice | None = None) -> Iterator[Row]:
     """The groups of all CPUs by the time they began, as `nettax.timeline/1` has them."""
-    held: list[tuple[int, int, int, Groups]] = []
-    until: dict[int, int] = {}
-    for found in groups(spans(recording.chunks())):
-        until[found.cpu] = found.until_ns
-        starts = found.spans["start_ns"][found.first[:-1]].tolist()
-        for i, start in enumerate(starts):
-            heapq.heappush(held, (start, found.cpu, i, found))
-        known = min(until.values())
-        while held and (held[0][0] < known or len(held) > MOST_HELD):
-            _, _, i, found = heapq.heappop(held)
-            yield _row(found, i, recording.tables)
+    tables = recording.tables
+    name_of = _Cache(_names(tables))
+    for part in (choice or Choice()).groups(recording):
+        items, polls = part.spans[_SPAN].tolist(), part.polls[_POLL].tolist()
+        for values in part.groups.tolist():
+            group = dict(zip(GROUP.names or (), values, strict=True))
+            start, pid = group["start_ns"], group["pid"]
+            first, poll = group["first_span"], group["first_poll"]
+            outer = [item for item in items[first : first + group["spans"]] if not item[0]]
+            hard = [item for item in outer if item[1] != Kind.SOFTIRQ_ENTRY]
+            soft = [item for item in outer if item[1] == Kind.SOFTIRQ_ENTRY]
+            yield {
+                "schema": SCHEMA,
+                "time_ns": start,
+                "cpu": group["cpu"],
+                "pid": pid,
+                "task": tables.tasks.comm(pid, start),
+                "hardirqs": [
+                    {"irq": item[2], "name": name_of[item[1:4]], "ns": item[5] - item[4]}
+                    for item in hard
+                ],
+                "softirqs": [
+                    {"vector": name_of[item[1:4]], "ns": item[5] - item[4] - item[6]}
+                    for item in soft
+                ],
+                "polls": [
+                    {"device": tables.devices.get(device), "work": work, "budget": budget}
+                    for device, work, budget in polls[poll : poll + group["polls"]]
+                ],
+                "interrupted": group["inside"],
+                "end_ns": group["end_ns"],
+                "gap_ns": group["gap_ns"] if group["gap_ns"] >= 0 else None,
+            }
 
 
-def _row(found: Groups, i: int, tables: Tables) -> dict[str, Any]:
-    items = found.spans[found.first[i] : found.first[i + 1]]
-    polls = found.polls[found.poll_first[i] : found.poll_first[i + 1]]
-    start, pid = int(items["start_ns"][0]), int(items["pid"][0])
-    gap = int(found.gap_ns[i])
-    return {
-        "time_ns": start,
-        "cpu": found.cpu,
-        "pid": pid,
-        "task": tables.tasks.comm(pid, start),
-        "hardirqs": [_hardirq(item, tables) for item in items if _is_hard(item)],
-        "softirqs": [_softirq(item) for item in items if not _is_hard(item)],
-        "polls": [
-            {"device": tables.devices.get(device), "work": work, "budget": budget}
-            for device, work, budget in polls[["id", "a", "b"]].tolist()
-        ],
-        "interrupted": int(found.inside[i]),
-        "end_ns": int(items["end_ns"][-1]),
-        "gap_ns": None if gap < 0 else gap,
-    }
+def json_lines(recording: Recording, choice: Choice | None = None) -> Iterator[str]:
+    """A document for each group."""
+    return map(json.JSONEncoder(separators=(",", ":")).encode, rows(recording, choice))
 
 
-def _is_hard(item: Any) -> bool:
-    return bool(item["kind"] != Kind.SOFTIRQ_ENTRY)
+def csv_text(recording: Recording, choice: Choice | None = None) -> Iterator[str]:
+    """A line for each group, below the names of the columns; names in one cell by `;`."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for row in rows(recording, choice):
+        writer.writerow(
+            [
+                *(row[name] for name in ("time_ns", "end_ns", "cpu", "pid", "task")),
+                ";".join(irq["name"] for irq in row["hardirqs"]),
+                sum(irq["ns"] for irq in row["hardirqs"]),
+                ";".join(soft["vector"] for soft in row["softirqs"]),
+                sum(soft["ns"] for soft in row["softirqs"]),
+                len(row["polls"]),
+                sum(poll["work"] for poll in row["polls"]),
+                row["interrupted"],
+                row["gap_ns"],
+            ]
+        )
+        if buffer.tell() > 1 << 16:
+            yield buffer.getvalue()
+            buffer.seek(0)
+            buffer.truncate()
+    yield buffer.getvalue()
 
 
-def _hardirq(item: Any, tables: Tables) -> dict[str, Any]:
-    number = int(item["id"])
-    if item["kind"] == Kind.VECTOR_ENTRY:
-        name: str | None = VECTOR_NAMES[item["name"]]
-    else:
-        name = tables.irqs.get(number)
-    return {"irq": number, "name": name, "ns": int(item["end_ns"] - item["start_ns"])}
+def text(recording: Recording, choice: Choice | None = None) -> Iterator[str]:
+    """Lines for people, many in each string."""
+    for part in (choice or Choice()).groups(recording):
+        yield from _lines(part, recording.tables)
 
 
-def _softirq(item: Any) -> dict[str, Any]:
-    vector = int(item["id"])
-    return {
-        "vector": VECTORS[vector] if vector < len(VECTORS) else str(vector),
-        "ns": int(item["end_ns"] - item["start_ns"] - item["hard_ns"]),
-    }
+class _Names(ctypes.Structure):
+    """struct timeline_names (native/timeline.h)."""
+
+    _fields_ = (("text", ctypes.c_char_p), ("places", ctypes.c_void_p))
 
 
-def line(row: dict[str, Any]) -> str:
-    """One group for people."""
-    hard = [irq["name"] or f"IRQ {irq['irq']}" for irq in row["hardirqs"]]
-    steps = [_repeated(hard)] if hard else []
-    for vector, rounds in itertools.groupby(row["softirqs"], key=lambda soft: soft["vector"]):
-        times = [soft["ns"] for soft in rounds]
-        many = f" ×{len(times)}" if len(times) > 1 else ""
-        polls = _polls(row["polls"]) if vector == VECTORS[NET_RX] else ""
-        steps.append(f"{vector.upper()}{many}{polls} {_sum(times)}")
-    if row["interrupted"]:
-        steps[-1] += f" (interrupted ×{row['interrupted']})"
-    if row["gap_ns"] is not None:
-        steps.append(f"gap {time_text(row['gap_ns'])}")
-    when = f"{row['time_ns'] / 1e9:16.6f}  {row['cpu']:3}"
-    return f"{when}  {safe(row['task']):<16} {' → '.join(steps)}"
+class _Part(ctypes.Structure):
+    """struct timeline_part (native/timeline.h)."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("groups", "spans", "polls")),
+        ("count", ctypes.c_size_t),
+        *((name, ctypes.c_void_p) for name in ("tasks", "labels")),
+    )
 
 
-def _repeated(names: Iterable[str]) -> str:
-    counts = [(name, len(list(same))) for name, same in itertools.groupby(names)]
-    return " + ".join(safe(name) + (f" ×{many}" if many > 1 else "") for name, many in counts)
+@cache
+def _library() -> ctypes.CDLL:
+    native = library()
+    native.timeline_lines.restype = ctypes.c_size_t
+    native.timeline_lines.argtypes = (
+        *map(ctypes.POINTER, (_Part, _Names, ctypes.c_size_t)),
+        *(ctypes.c_char_p, ctypes.c_size_t),
+    )
+    return native
 
 
-def _polls(polls: list[dict[str, Any]]) -> str:
-    works = [f"{poll['work']}/{poll['budget']}" for poll in polls]
-    if not works:
-        return ""
-    runs = [(work, len(list(same))) for work, same in itertools.groupby(works)]
-    shown = [work + (f" ×{many}" if many > 1 else "") for work, many in runs[:8]]
-    return f" ({', '.join(shown)}{', …' if len(runs) > 8 else ''})"
+def _lines(part: Spans, tables: Tables) -> Iterator[str]:
+    """The groups of a part, put into words in C (native/timeline.c)."""
+    if not len(part.groups):
+        return
+    write = _library().timeline_lines
+    words: list[str] = []
+    groups = np.ascontiguousarray(part.groups)
+    arrays = (groups, part.spans, part.polls)
+    numbers = (_numbered_tasks(groups, tables, words), _numbered_names(part.spans, tables, words))
+    told = [word.encode(errors="replace") for word in words]
+    places = np.append(0, np.cumsum([len(word) for word in told])).astype(np.uint64)
+    names = _Names(b"".join(told), places.ctypes.data)
+    data = [array.ctypes.data for array in arrays]
+    given = _Part(*data, len(groups), *(number.ctypes.data for number in numbers))
+    place, out = ctypes.c_size_t(0), ctypes.create_string_buffer(_PAGE)
+    while place.value < len(groups):
+        size = write(ctypes.byref(given), ctypes.byref(names), ctypes.byref(place), out, len(out))
+        if size:
+            yield ctypes.string_at(out, size).decode()
+        else:  # one line is longer
+            out = ctypes.create_string_buffer(2 * len(out))
 
 
-def _sum(times: list[int]) -> str:
-    """Times of a few rounds one by one, of many their sum."""
-    if len(times) <= 4:
-        return " + ".join(map(time_text, times))
-    return f"{time_text(sum(times))} in all"
+def _numbered_tasks(groups: Array, tables: Tables, words: list[str]) -> Array:
+    """The number in `words` of the task of each group; its name is added there."""
+    pids, numbers = np.unique(groups["pid"], return_inverse=True)
+    numbers = (numbers + len(words)).astype(np.uint32)
+    tasks, first, last = tables.tasks, int(groups["start_ns"].min()), int(groups["start_ns"].max())
+    renamed = [pid for pid in pids.tolist() if tasks.at(pid, first) is not tasks.at(pid, last)]
+    words += [f"{safe(tasks.comm(pid, first)):<16}" for pid in pids.tolist()]
+    for place in np.flatnonzero(np.isin(groups["pid"], renamed)).tolist():
+        pid, start = groups[["pid", "start_ns"]][place].tolist()
+        numbers[place] = len(words)
+        words.append(f"{safe(tasks.comm(pid, start)):<16}")
+    return numbers
+
+
+def _numbered_names(items: Array, tables: Tables, words: list[str]) -> Array:
+    """The number in `words` of what each span is called; its name is added there."""
+    name_of = _names(tables)
+    names = np.clip(items["name"], -1, len(VECTOR_NAMES)).astype(np.int64)
+    keys = (items["kind"].astype(np.int64) << 40) | (names + 1 << 32) | items["id"].view(np.uint32)
+    keys, numbers = np.unique(keys, return_inverse=True)
+    numbers = (numbers + len(words)).astype(np.uint32)
+    for key in keys.tolist():
+        kind, number = key >> 40, key & 0xFFFFFFFF
+        said = name_of((kind, number - (number >> 31 << 32), (key >> 32 & 0xFF) - 1))
+        words.append(said.upper() if kind == Kind.SOFTIRQ_ENTRY else safe(said))
+    return numbers
