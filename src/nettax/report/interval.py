@@ -6,10 +6,13 @@ import csv
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from nettax.ledger import CpuShare, GroupShare, Interval, TaskShare
+from nettax.ledger import CpuShare, GroupShare, TaskShare
 from nettax.report.table import count, percent, safe, signed_percent, table
+
+if TYPE_CHECKING:
+    from nettax.ledger import Interval
 
 __all__ = [
     "Payers",
