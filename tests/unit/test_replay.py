@@ -258,7 +258,7 @@ def test_a_name_that_is_learnt_later_counts_from_then_on() -> None:
     row = (100, 0, 0, Kind.SWITCH, 0, 5, 1, 0, 0, 0)
     player.feed(np.array([row], EVENT))
     known.tasks.add(Task(5, 0, "kthreadd"))
-    known.tasks.add(Task(5, 150, "napi/eth0-1"))
+    known.tasks.add(Task(5, 230, "napi/eth0-1"))
     known.tasks.add(Task(5, 400, "sh"))
     rows = [
         (140, 5, 0, Kind.SWITCH, 0, 0, 1, 0, 0, 0),
@@ -308,6 +308,17 @@ def test_a_loss_of_every_cpu_is_counted_once() -> None:
         for cpu in accounts.cpus
     ]
     assert unbooked == [20, 10]  # from each CPU's last event to the loss
+
+
+def test_a_loss_of_every_cpu_is_of_one_that_tells_nothing_before() -> None:
+    rows = [
+        (100, 1, 0, Kind.SWITCH, 0, 0, 1, 0, 0, 0),
+        (120, -1, EVERY_CPU, Kind.LOST, 0, 0, 0, 0, 0, 7),
+        (160, 2, 1, Kind.SWITCH, 0, 0, 1, 0, 0, 0),
+    ]
+    for cuts in ([], [1], [2]):
+        cpu = play(np.array(rows, EVENT), cuts).cpus[1]
+        assert (cpu.lost, cpu.start_ns, cpu.own_ns) == (7, 100, 40)
 
 
 def test_a_cpu_is_accounted_for_between_begin_and_end() -> None:
