@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.unit.trace_sums import counted, of_ledger, of_trace, traced
 
 from nettax.errors import MissingFeature
 from nettax.events.model import EVENT, Kind
@@ -26,7 +27,6 @@ from nettax.host import Host
 from nettax.kernel import cpus, pcap, proc_stat
 from nettax.kernel.interrupts import softirqs
 from nettax.lab import Testbed
-from nettax.report import chrome_trace
 
 CPU = cpus.online()[-1]
 NETTAX = [sys.executable, "-m", "nettax"]
@@ -290,42 +290,14 @@ def _catches(pid: int, number: int) -> bool:
     return bool(caught >> (number - 1) & 1)
 
 
-def test_chrome_slices_sum_to_the_ledger(tmp_path: Path) -> None:
+def test_chrome_slices_come_to_the_ledger(tmp_path: Path) -> None:
     path = tmp_path / "events"
     with Host() as host, Testbed(host, steer=CPU) as bed, bed.udp(30_000):
         nettax("record", "-d", "0.5", "-o", str(path))
     with NativeRecording(path) as recording:
-        chrome_trace.write(recording, tmp_path / "trace.json")
-        accounts = replayed(recording)
-    events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
-    slices = [event for event in events if event["ph"] == "X"]
-    assert all(event["dur"] >= 0 and isinstance(event["name"], str) for event in slices)
-    for cpu in accounts.cpus:
-        mine = [event for event in slices if event["pid"] == cpu.cpu]
-
-        def total(thread: int, of: list[dict[str, object]] = mine) -> int:
-            return round(1000 * sum(event["dur"] for event in of if event["tid"] == thread))  # type: ignore[misc]
-
-        softirqs = sum(
-            event["args"]["ns"] for event in mine if event["tid"] == chrome_trace.SOFTIRQS
-        )
-        assert total(chrome_trace.HARDIRQS) == pytest.approx(cpu.hardirq_ns, rel=0.01, abs=20_000)
-        # What is under way as recording begins or ends has no slice: NET_RX takes up to 2 ms.
-        assert softirqs == pytest.approx(sum(cpu.softirq_ns.values()), rel=0.01, abs=4_000_000)
-        assert total(chrome_trace.TASKS) == pytest.approx(cpu.wall_ns, rel=0.001)
-        for name in ("softirq", "hard IRQ", "task"):
-            _check_nesting([e for e in mine if chrome_trace.THREADS[e["tid"]] == name])
-
-
-def _check_nesting(slices: list[dict[str, float]]) -> None:
-    """Slices of one thread may hold each other, but not overlap."""
-    open_until: list[float] = []
-    for event in sorted(slices, key=lambda event: (event["ts"], -event["dur"])):
-        start, end = round(1000 * event["ts"]), round(1000 * (event["ts"] + event["dur"]))
-        while open_until and open_until[-1] <= start + 1:
-            open_until.pop()
-        assert not open_until or end <= open_until[-1] + 1
-        open_until.append(end)
+        events, accounts = traced(recording, tmp_path / "trace.json")
+    of_ledger(of_trace(events), accounts)
+    counted(events, accounts)
 
 
 def test_parquet(tmp_path: Path) -> None:

@@ -85,6 +85,7 @@ class Made(Recording):
         self.tables = Tables()
         self.tables.tasks.add(Task(7, 0, "ksoftirqd/0"))
         self.machine, self.damage, self.path = Machine(), [], Path("made")
+        self.format, self.clock, self.kinds, self.vectors = "made", None, None, None
         self._length = length
         self._events = np.zeros(len(events), EVENT)
         for row, (time, cpu, kind, number, pid, flags) in zip(self._events, events, strict=True):

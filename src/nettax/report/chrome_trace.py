@@ -1,18 +1,22 @@
 """A recording as a Chrome trace: JSON that ui.perfetto.dev, speedscope and chrome://tracing open.
 
 Format: "Trace Event Format", the Chromium project's document. A CPU is a process there, with a
-thread for each level: tasks, softirqs, hard IRQs, NAPI polls; and a counter of packets. Times are
-µs with three decimals since the recording's first event, whose time is in `otherData`: viewers
-keep floating point numbers, which do not hold the ns of a long uptime.
+thread for each level: tasks, softirqs, hard IRQs, NAPI polls; and a counter of packets.
 
 What a viewer calls self time is what the ledger books: a hard IRQ within a softirq is on the track
-of hard IRQs and, as `interrupted`, inside the softirq's slice. The argument `ns` is the same.
+of hard IRQs and, as `interrupted`, inside the softirq's slice.
+
+Viewers keep µs as floating point numbers. So times are since the recording's first event (its own
+is in `otherData`), with three decimals, which hold the ns of a hundred days; and slices have a
+beginning and an end (B, E), never a duration (X): the sum would not quite be where the next begins.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterator
+from operator import itemgetter
 from pathlib import Path
 from typing import TextIO
 
@@ -28,7 +32,7 @@ from nettax.events.model import (
     Recording,
     Tables,
 )
-from nettax.events.spans import CUT, spans
+from nettax.events.spans import spans
 from nettax.ledger.rows import VECTORS
 
 __all__ = ["write"]
@@ -37,10 +41,7 @@ TASKS, SOFTIRQS, HARDIRQS, POLLS = range(4)
 THREADS = ("task", "softirq", "hard IRQ", "NAPI poll")
 # Where a task's time on its CPU begins or ends, or is not known any more.
 _EDGES = (Kind.SWITCH, Kind.BEGIN, Kind.END, Kind.LOST)
-_SPAN = [
-    *("cpu", "start_ns", "end_ns", "hard_ns", "kind", "id", "name", "pid", "packets"),
-    *("state", "in_softirq"),
-]
+_SPAN = ["cpu", "start_ns", "end_ns", "kind", "id", "name", "packets", "in_softirq"]
 _POLL = ["cpu", "start_ns", "end_ns", "device", "work", "budget"]
 
 
@@ -99,65 +100,67 @@ class _Writer:
         if len(chunk):
             self._now = int(chunk["time_ns"][-1])
 
-    def _task_slices(self, cpu: int, slices: Iterator[tuple[int, int, int, int]]) -> Iterator[str]:
+    def _task_slices(self, cpu: int, slices: Iterator[tuple[int, int, int]]) -> Iterator[str]:
         comm = self._tables.tasks.comm
-        for start, end, pid, came in slices:
-            # The one that leaves is the one that came, unless the host hid a switch between them.
-            more = "" if came in (pid, NO_PID) else f',"came":{came}'
-            yield self._slice(
-                cpu, TASKS, json.dumps(comm(pid, end)), start, end, f'"pid":{pid}{more}'
-            )
+        for start, end, pid in slices:
+            name = json.dumps(f"{comm(pid, end)} {pid}")
+            yield self._event("B", cpu, TASKS, name, start)
+            yield self._event("E", cpu, TASKS, name, end)
 
-    def _slice(self, cpu: int, tid: int, name: str, start: int, end: int, args: str) -> str:
-        """One complete event; `name` and `args` are JSON already."""
-        ns, took = start - self._zero, end - start
+    def _event(self, phase: str, cpu: int, tid: int, name: str, time: int, more: str = "") -> str:
+        """`name` and `more` are JSON already."""
+        ns = time - self._zero
         return (
-            f'{{"ph":"X","pid":{cpu},"tid":{tid},"name":{name},"ts":{ns // 1000}.{ns % 1000:03},'
-            f'"dur":{took // 1000}.{took % 1000:03},"args":{{{args}}}}}'
+            f'{{"ph":"{phase}","pid":{cpu},"tid":{tid},"name":{name},'
+            f'"ts":{ns // 1000}.{ns % 1000:03}{more}}}'
         )
+
+    def _nested(self, cpu: int, tid: int, slices: list[tuple[int, int, str]]) -> Iterator[str]:
+        """Slices of a track, by their starts, the longer ones first: beginnings and ends."""
+        around: list[tuple[int, str]] = []
+        for start, end, name in slices:
+            while around and around[-1][0] <= start:
+                until, its = around.pop()
+                yield self._event("E", cpu, tid, its, until)
+            yield self._event("B", cpu, tid, name, start)
+            around.append((end, name))
+        while around:
+            until, its = around.pop()
+            yield self._event("E", cpu, tid, its, until)
 
     def _slices(self, items: Array) -> Iterator[str]:
         """Hard IRQs, softirqs, and the packets of those that polled."""
-        order = np.lexsort(
-            (np.uint64(2**64 - 1) - items["end_ns"], items["start_ns"], items["cpu"])
-        )
-        for row in items[_SPAN][order].tolist():
-            cpu, start, end, hard, kind, number, name, pid, packets, state, in_softirq = row
-            args = f'"ns":{end - start - hard},"pid":{pid}'
-            if state == CUT:
-                args += ',"cut":true'
-            said = self._name(kind, number, name)
-            if kind != Kind.SOFTIRQ_ENTRY:
-                yield self._slice(cpu, HARDIRQS, said, start, end, args)
-                if in_softirq:
-                    yield self._slice(cpu, SOFTIRQS, '"interrupted"', start, end, f'"by":{said}')
-                continue
-            if packets:
-                args += f',"packets":{packets}'
-                yield self._counter(cpu, start, packets)
-                yield self._counter(cpu, end, 0)
-            yield self._slice(cpu, SOFTIRQS, said, start, end, args)
+        longest = np.uint64(2**64 - 1) - items["end_ns"]
+        rows = items[_SPAN][np.lexsort((longest, items["start_ns"], items["cpu"]))].tolist()
+        for cpu, mine in itertools.groupby(rows, key=itemgetter(0)):
+            hard: list[tuple[int, int, str]] = []
+            soft: list[tuple[int, int, str]] = []
+            for _, start, end, kind, number, name, packets, in_softirq in mine:
+                said = self._name(kind, number, name)
+                if kind != Kind.SOFTIRQ_ENTRY:
+                    hard.append((start, end, said))
+                    if in_softirq:
+                        soft.append((start, end, '"interrupted"'))
+                    continue
+                soft.append((start, end, said))
+                if packets:
+                    yield self._counter(cpu, start, packets)
+                    yield self._counter(cpu, end, 0)
+            yield from self._nested(cpu, HARDIRQS, hard)
+            yield from self._nested(cpu, SOFTIRQS, soft)
 
     def _counter(self, cpu: int, time: int, packets: int) -> str:
-        ns = time - self._zero
-        return (
-            f'{{"ph":"C","pid":{cpu},"tid":0,"name":"packets","ts":{ns // 1000}.{ns % 1000:03},'
-            f'"args":{{"packets":{packets}}}}}'
-        )
+        return self._event("C", cpu, 0, '"packets"', time, f',"args":{{"packets":{packets}}}')
 
     def _polls(self, polls: Array) -> Iterator[str]:
         """Those in no softirq have only an end: a moment."""
         for cpu, start, end, device, work, budget in polls[_POLL].tolist():
             name = json.dumps(f"{self._tables.devices.get(device, 'backlog')} {work}/{budget}")
-            args = f'"work":{work},"budget":{budget}'
             if start:
-                yield self._slice(cpu, POLLS, name, start, end, args)
-                continue
-            ns = end - self._zero
-            yield (
-                f'{{"ph":"i","s":"t","pid":{cpu},"tid":{POLLS},"name":{name},'
-                f'"ts":{ns // 1000}.{ns % 1000:03},"args":{{{args}}}}}'
-            )
+                yield self._event("B", cpu, POLLS, name, start)
+                yield self._event("E", cpu, POLLS, name, end)
+            else:
+                yield self._event("i", cpu, POLLS, name, end, ',"s":"t"')
 
 
 def _named(cpu: int) -> Iterator[str]:
@@ -200,8 +203,8 @@ class _OnCpu:
         self._last_pid = NO_PID
         self._ended = self._switched = False
 
-    def slices(self, events: EventArray) -> Iterator[tuple[int, int, int, int]]:
-        """Start, end, the pid that left and the one that came, of each slice that ends here."""
+    def slices(self, events: EventArray) -> Iterator[tuple[int, int, int]]:
+        """Start, end and pid of each slice that ends here."""
         if not len(events):
             return
         places = np.flatnonzero(np.isin(events["kind"], _EDGES))
@@ -211,15 +214,15 @@ class _OnCpu:
             end = last if kind == Kind.LOST else time
             who = pid if kind in (Kind.SWITCH, Kind.END) and pid != NO_PID else self._pid
             if not self._ended and who != NO_PID and kind != Kind.BEGIN:
-                yield self._since, max(end, self._since), who, self._pid
+                yield self._since, max(end, self._since), who
             self._pid = {Kind.SWITCH: following, Kind.BEGIN: pid}.get(kind, NO_PID)
             self._since, self._ended = time, kind == Kind.END
             self._switched |= kind == Kind.SWITCH
         self._last = int(events["time_ns"][-1])
         self._last_pid = int(events["pid"][-1])
 
-    def end(self, now: int) -> Iterator[tuple[int, int, int, int]]:
+    def end(self, now: int) -> Iterator[tuple[int, int, int]]:
         """The slice that is open at the end of the recording."""
         who = self._pid if self._pid != NO_PID else self._last_pid
         if self._switched and not self._ended and who != NO_PID:
-            yield self._since, now, who, self._pid
+            yield self._since, now, who
