@@ -216,6 +216,69 @@ _RUNNERS = (
     Field("a packet", "time by packets"),
 )
 
+_TIMELINE = (
+    Field("schema", "nettax.timeline/1"),
+    Field("time_ns", "when it began, of the recording's clock"),
+    Field("cpu", "where"),
+    Field("pid", "thread id of the task that was interrupted, or ran the softirqs itself"),
+    Field("task", "that task's name"),
+    Field("hardirqs", "hard IRQs that began it: `irq`, `name` of the handler or vector, `ns`"),
+    Field("softirqs", "softirqs that followed: `vector`, `ns` without the hard IRQs inside"),
+    Field("polls", "NAPI polls in them: `device`, `work` (packets), `budget`"),
+    Field("interrupted", "hard IRQs that came inside the softirqs"),
+    Field("end_ns", "when its last softirq, or else hard IRQ, ended"),
+    Field("gap_ns", "from there to the next interrupt or softirq on that CPU; null: not known"),
+)
+
+_TIMELINE_CSV = (
+    Field("time_ns", "as in JSON, with all else of that name"),
+    *(Field(name, "as there") for name in ("end_ns", "cpu", "pid", "task")),
+    Field("hardirqs", "their names, with `;` between them"),
+    Field("hardirq_ns", "what they took together"),
+    Field("softirqs", "their vectors, with `;` between them"),
+    Field("softirq_ns", "what they took together, without the hard IRQs inside"),
+    Field("polls", "how many NAPI polls"),
+    Field("packets", "the work that these told of"),
+    Field("interrupted", "as in JSON"),
+    Field("gap_ns", "as in JSON; empty: not known"),
+)
+
+_BURSTS_JSON = (
+    Field("schema", "nettax.bursts/1"),
+    Field("run_ns", "NET_RX run time"),
+    Field("packets_per_poll", "packets per poll"),
+    Field("packets_per_run", "packets per NET_RX"),
+    Field("rounds", "NET_RX per burst"),
+    Field("gap_ns", "gap after a burst"),
+    Field("irq_to_run_ns", "IRQ to NET_RX"),
+    Field("raise_to_run_ns", "raise to NET_RX"),
+    Field("exhausted", "polls that used up their budget"),
+    Field("runners", "who ran NET_RX: `runs`, `ns`, `packets` each"),
+    Field("squeezed", "by CPU, NET_RX that stopped with work left; null: not recorded"),
+)
+
+_DISTRIBUTION = (
+    Field("count", "how many values, exactly, as are `sum`, `min` and `max`"),
+    Field("sum", "of all"),
+    Field("min", "the least"),
+    Field("p50", "the median: the least value that half of all do not exceed, within 3 %"),
+    Field("p90", "the same of 90 %"),
+    Field("p99", "the same of 99 %"),
+    Field("max", "the most"),
+    Field("octaves", "how many are 0, 1, 2 to 3, 4 to 7 and so on; not in CSV"),
+)
+
+_VICTIMS_JSON = (
+    Field("schema", "nettax.replay/1"),
+    Field("recording", "`format`, `clock`, `machine`, `events`; `damage`: what was not readable"),
+    Field("interval", "`start_ns` of the clock, and `wall_ns`"),
+    Field("cpus", "rows as in nettax.stat/1, with null where the recording does not tell"),
+    Field("total", "these added up"),
+    Field("tasks", "rows as in nettax.stat/1"),
+    Field("histograms", "run times by log2 ns, of hard IRQs, softirqs and polls"),
+    Field("events", "`lost`, `unmatched`, `inferred_ns`, `unkept_ns`"),
+)
+
 TABLES = {
     "tasks": Table("Tasks", "% of one CPU", _TASK),
     "groups": Table("Tasks added up (--by)", "% of one CPU", _GROUP),
@@ -235,6 +298,11 @@ TABLES = {
     "flow": Table("Flows", "median of the runs", _FLOW),
     "bursts": Table("Bursts", "over the recording", _BURSTS),
     "runners": Table("Who ran NET_RX", "over the recording", _RUNNERS),
+    "victims-json": Table("Victims, --json", "ns, or a count", _VICTIMS_JSON),
+    "bursts-json": Table("Bursts, --json", "over the recording", _BURSTS_JSON),
+    "distribution": Table("Each distribution of these", "ns, or packets", _DISTRIBUTION),
+    "timeline": Table("Timeline, --json", "a line for each group", _TIMELINE),
+    "timeline-csv": Table("Timeline, --csv", "a line for each group", _TIMELINE_CSV),
     "probes": Table("Probes", "a mark, a name, what was found", _PROBE),
 }
 
@@ -242,7 +310,10 @@ TABLES = {
 VERB_TABLES = {
     "stat": ("tasks", "groups", "cpus", "work", "histogram", "doubt"),
     "top": ("tasks", "cpus", "work", "live", "doubt"),
-    "report": ("tasks", "cpus", "work", "histogram", "bursts", "runners"),
+    "report": (
+        *("tasks", "cpus", "work", "histogram", "bursts", "runners"),
+        *("victims-json", "bursts-json", "distribution", "timeline", "timeline-csv"),
+    ),
     "canary": ("canary", "calibration", "openssl", "working-set", "canary-watch"),
     "demo": ("demo", "flow"),
     "doctor": ("probes",),
