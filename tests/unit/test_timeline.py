@@ -92,6 +92,10 @@ class Made(Recording):
             row["time_ns"], row["cpu"], row["kind"] = time, cpu, kind
             row["id"], row["pid"], row["flags"] = number, pid, flags
 
+    def set(self, field: str, values: Sequence[int]) -> None:
+        """Another field of all events."""
+        self._events[field] = values
+
     def chunks(self) -> Iterator[EventArray]:
         for start in range(0, len(self._events), self._length):
             yield self._events[start : start + self._length]
