@@ -14,7 +14,7 @@ from tests.unit.perf_writer import PerfWriter
 from nettax.errors import NettaxError
 from nettax.events.model import EVERY_CPU, EventArray, Kind
 from nettax.events.perf import PerfData
-from nettax.events.perf.walk import resync, walk
+from nettax.events.perf.walk import BROKEN, UNIT, Chain, resync
 from nettax.events.sniff import open_recording
 
 
@@ -172,14 +172,15 @@ def test_the_chain_is_followed_as_by_hand(
         for kind, misc, length, filler in records
     )
     data += tail[: len(tail) // 8 * 8]
-    places, stop, broken = walk(np.frombuffer(data, np.uint8), "little")
-    assert (places.tolist(), stop, broken) == one_by_one(data)
+    chain = Chain(len(data)).follow(bytearray(data), "little", 0, len(data))
+    places = [start // UNIT for start in chain.starts[: chain.count]]
+    assert (places, chain.stop // UNIT, chain.why == BROKEN) == one_by_one(data)
 
 
 def test_resync_needs_more_than_one_likely_record() -> None:
     sample = struct.pack("<IHH", 9, 1, 24) + bytes(16)
     data = b"\xff" * 64 + sample[:8] + b"\xff" * 64 + sample * 5
-    assert resync(np.frombuffer(data, np.uint8), "little", 0) == (64 + 8 + 64) // 8
+    assert resync(bytearray(data), "little", 0, len(data)) == 64 + 8 + 64
 
 
 def test_a_file_of_holes_is_given_up(tmp_path: Path) -> None:

@@ -42,11 +42,18 @@ from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
+from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Array = npt.NDArray[Any]
+    EventArray = npt.NDArray[np.void]
+    """Of dtype EVENT."""
+    EVENT: np.dtype[np.void]
 
 __all__ = [
     "EVENT",
@@ -68,24 +75,36 @@ __all__ = [
     "note_damage",
 ]
 
-Array = npt.NDArray[Any]
-EventArray = npt.NDArray[np.void]
-"""Of dtype EVENT."""
-
-EVENT: Final = np.dtype(
-    [
-        ("time_ns", "<u8"),  # of the recording's clock; see Recording.clock
-        ("pid", "<i4"),
-        ("cpu", "<u2"),
-        ("kind", "u1"),
-        ("flags", "u1"),
-        ("id", "<i4"),
-        ("a", "<i4"),
-        ("b", "<i4"),
-        ("c", "<i4"),
-        ("value", "<u8"),
-    ]
+_FIELDS: Final = (
+    ("time_ns", "<u8"),  # of the recording's clock; see Recording.clock
+    ("pid", "<i4"),
+    ("cpu", "<u2"),
+    ("kind", "u1"),
+    ("flags", "u1"),
+    ("id", "<i4"),
+    ("a", "<i4"),
+    ("b", "<i4"),
+    ("c", "<i4"),
+    ("value", "<u8"),
 )
+
+
+@cache
+def _event() -> np.dtype[np.void]:
+    import numpy
+
+    return numpy.dtype(list(_FIELDS))
+
+
+def __getattr__(name: str) -> Any:
+    """Numpy takes longer to import than a table of victims: who asks for EVENT imports it."""
+    if name == "EVENT":
+        return _event()
+    if name in ("Array", "EventArray"):
+        return object  # for annotations
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 EVERY_CPU: Final = 0xFFFF
 MOST_DAMAGE: Final = 100  # parts that are listed
 NO_PID: Final = -1
@@ -279,11 +298,19 @@ class Recording(ABC):
     """NET_RX softirqs that ended with work left, by CPU, over the recording; None: not recorded."""
 
     @abstractmethod
-    def chunks(self) -> Iterator[EventArray]:
-        """All events, in the order of their times, in arrays of bounded size.
+    def rows(self) -> Iterator[memoryview]:
+        """All events, in the order of their times, as bytes: rows of EVENT, of bounded number.
 
-        Each call reads from the beginning. What cannot be read is told in `damage`.
+        Each call reads from the beginning. What it gives is good until the next is asked for. What
+        cannot be read is told in `damage`.
         """
+
+    def chunks(self) -> Iterator[EventArray]:
+        """The same as arrays to keep."""
+        import numpy
+
+        for rows in self.rows():
+            yield numpy.frombuffer(rows, _event()).copy()
 
     @abstractmethod
     def close(self) -> None:

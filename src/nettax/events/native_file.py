@@ -351,6 +351,10 @@ class NativeRecording(Recording):
         """Whether the recorder came to its end: else it was killed, or the file is cut."""
         return bool(self.facts.get("ended"))
 
+    def rows(self) -> Iterator[memoryview]:
+        for chunk in self.chunks():
+            yield np.ascontiguousarray(chunk).view(np.uint8).data
+
     def chunks(self) -> Iterator[EventArray]:
         """All events, merged by time: what is held at a time is about one chunk of each CPU."""
         order = sorted(c for c in self._chunks if c.kind == ChunkKind.EVENTS)

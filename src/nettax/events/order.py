@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import ctypes
+import mmap
+from collections.abc import Iterator, Sequence
+from typing import cast
 
-import numpy as np
+from nettax.events.model import Damage
+from nettax.events.records import EVENT_BYTES, NEVER, Order, Row, address, native
 
-from nettax.events.model import EVENT, Array, Damage, EventArray
+__all__ = ["Fields", "Sorter"]
 
-__all__ = ["NEVER", "Sorter", "joined", "take"]
+Fields = tuple[int, int, int, int, int, int, int, int, int, int]
+"""Of an event, in the order of EVENT."""
 
-_MOST = 6 << 20  # events that wait, 40 bytes each
-NEVER = 1 << 62  # ns
-_WORTH = 1 << 16  # events that are worth sorting
+_MOST = 6 << 20  # events that wait
+_GIVEN = 1 << 15  # events given at a time: caches hold so many
+_SPARE = 1 << 20  # and that come at a time
+_WORTH = 1 << 16  # events that are worth merging
 
 
 class Sorter:
@@ -20,43 +26,68 @@ class Sorter:
 
     Equal times keep the order in which they were added. At most so many events wait as fit into
     some 250 MB; should a recording need more, those that come too late are dropped and counted.
+
+    What it gives is the same memory each time, good until the next is asked for.
     """
 
     def __init__(self, most: int = _MOST) -> None:
         """`most`: how many events may wait."""
         self._most = most
-        self._waiting: list[EventArray] = []
-        self._count = 0
-        self._passed = 0
-        self.late = 0
+        self._room = most + _SPARE
+        self._order = Order()
+        self._given = bytearray(_GIVEN * EVENT_BYTES)
+        # Memory that counts only as far as it is used.
+        self._memory = [mmap.mmap(-1, self._room * size) for size in (EVENT_BYTES, 8, 4)]
+        self._memory[0].madvise(mmap.MADV_HUGEPAGE)
+        self._point()
+
+    def _point(self) -> None:
+        order = self._order
+        order.rows, order.runs, order.heap = map(address, self._memory)
+
+    def _grow(self, room: int) -> None:
+        for memory in self._memory:
+            memory.resize(len(memory) // self._room * room)
+        self._room = room
+        self._point()
+
+    @property
+    def late(self) -> int:
         """Events dropped because later ones had been passed on."""
-        self.absurd = 0
+        return int(self._order.late)
+
+    @property
+    def absurd(self) -> int:
         """Events dropped because their times, of centuries, can only be corrupt."""
+        return int(self._order.absurd)
 
-    def add(self, events: EventArray) -> Iterator[EventArray]:
-        """Take events; gives some back only where too many wait."""
-        if len(events) and int(events["time_ns"].max()) >= NEVER:
-            sane = np.flatnonzero(events["time_ns"] < NEVER)
-            self.absurd += len(events) - len(sane)
-            events = take(events, sane)
-        if len(events):
-            self._waiting.append(events)
-            self._count += len(events)
-        if self._count > self._most:
-            waiting = self._merged()
-            yield from self._give(waiting, self._count // 2)
+    def room(self, count: int) -> int:
+        """Where the next events go, so many at most: an address, good until `added`."""
+        needed = self._order.count + count
+        if needed > self._room:
+            self._grow(2 * needed)
+        return int(self._order.rows) + EVENT_BYTES * int(self._order.count)
 
-    def until(self, time_ns: int) -> Iterator[EventArray]:
+    def added(self, count: int) -> Iterator[memoryview]:
+        """So many were written there; gives some back only where too many wait."""
+        native().order_add(self._order, count)
+        if self._order.count > self._most:
+            yield from self._give(NEVER, int(self._order.count) // 2)
+
+    def add(self, events: Sequence[Fields]) -> Iterator[memoryview]:
+        """Take these."""
+        rows = (Row * len(events))(*cast(Sequence[Row], events))
+        ctypes.memmove(self.room(len(rows)), rows, ctypes.sizeof(rows))
+        yield from self.added(len(rows))
+
+    def until(self, time_ns: int) -> Iterator[memoryview]:
         """Everything up to this time, if it is worth it: nothing earlier will be added."""
-        if self._count >= _WORTH:
-            waiting = self._merged()
-            stop = int(np.searchsorted(waiting["time_ns"], np.uint64(time_ns), side="right"))
-            yield from self._give(waiting, stop)
+        if self._order.count >= _WORTH:
+            yield from self._give(time_ns)
 
-    def rest(self) -> Iterator[EventArray]:
+    def rest(self) -> Iterator[memoryview]:
         """All that is left."""
-        if self._count:
-            yield from self._give(self._merged(), self._count)
+        yield from self._give(NEVER)
 
     def damage(self) -> Iterator[Damage]:
         """What was dropped."""
@@ -65,52 +96,13 @@ class Sorter:
         if self.absurd:
             yield Damage(0, f"{self.absurd} events have times that cannot be")
 
-    def _merged(self) -> EventArray:
-        events = in_order(joined(self._waiting))
-        if int(events["time_ns"][0]) < self._passed:
-            stop = int(np.searchsorted(events["time_ns"], np.uint64(self._passed)))
-            self.late += stop
-            events = events[stop:]
-        self._count = len(events)
-        return events
-
-    def _give(self, waiting: EventArray, stop: int) -> Iterator[EventArray]:
-        out, left = waiting[:stop], waiting[stop:]
-        # a copy of the few that stay, so that they do not keep the many that go
-        self._waiting = [left.copy() if stop else left] if len(left) else []
-        self._count = len(left)
-        if len(out):
-            self._passed = int(out["time_ns"][-1])
-            yield out
-
-
-def in_order(events: EventArray) -> EventArray:
-    """Sorted by time, equal times as they were."""
-    times: Array = np.ascontiguousarray(events["time_ns"])
-    if len(times) < 2 or bool((times[1:] >= times[:-1]).all()):
-        return events
-    # Sorting whole numbers is ten times as fast as finding out their order: so put each one's
-    # place into its lower bits, where a recording of hours leaves room for them.
-    bits = np.uint64(len(times).bit_length())
-    times = times - times.min()
-    if int(times.max()).bit_length() + int(bits) > 64:
-        return take(events, np.argsort(times, kind="stable"))
-    keys = np.sort((times << bits) | np.arange(len(times), dtype=np.uint64))
-    return take(events, keys & np.uint64((1 << int(bits)) - 1))
-
-
-def joined(parts: list[EventArray]) -> EventArray:
-    """Several as one."""
-    if len(parts) == 1:
-        return parts[0]
-    return np.concatenate([_rows(part) for part in parts]).reshape(-1).view(EVENT)
-
-
-def _rows(events: EventArray) -> Array:
-    """As rows of words, which numpy copies faster than structures."""
-    return np.ascontiguousarray(events).view(np.uint64).reshape(-1, EVENT.itemsize // 8)
-
-
-def take(events: EventArray, places: Array) -> EventArray:
-    """Those at these places."""
-    return _rows(events).take(places.astype(np.int64), axis=0).reshape(-1).view(EVENT)
+    def _give(self, until_ns: int, most: int | None = None) -> Iterator[memoryview]:
+        out = address(self._given)
+        left = int(self._order.count) if most is None else most
+        while left:
+            count = native().order_take(self._order, until_ns, out, min(left, _GIVEN))
+            if not count:
+                break
+            left -= count
+            yield memoryview(self._given)[: count * EVENT_BYTES]
+        native().order_settle(self._order)

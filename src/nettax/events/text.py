@@ -7,22 +7,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-
 from nettax.errors import NettaxError
 from nettax.events.lines import Printed
 from nettax.events.model import (
-    EVENT,
     EVERY_CPU,
     NO_PID,
     Damage,
-    EventArray,
     Kind,
     Machine,
     Recording,
     Tables,
     Task,
 )
+from nettax.events.order import Fields as Row
 from nettax.events.order import Sorter
 
 __all__ = ["TextRecording", "dialect"]
@@ -50,8 +47,6 @@ _ASIDE = re.compile(r"#|\s*$|\s+[0-9a-f]{4,16}\b|cpus=|version = |\s*(?:=>|\[<)"
 # What `perf script --header` tells of the machine: its hostname, release and arch.
 _HEADERS: Final = (r"# hostname : (\S+)", r"# os release : (\S+)", r"# arch : (\S+)")
 _PATTERNS: Final = {"perf script": _PERF, "ftrace": _FTRACE}
-
-Row = tuple[int, int, int, int, int, int, int, int, int, int]
 
 
 def dialect(head: bytes) -> str | None:
@@ -97,7 +92,7 @@ class TextRecording(Recording):
         self.tables = Tables()
         self.damage = []
 
-    def chunks(self) -> Iterator[EventArray]:
+    def rows(self) -> Iterator[memoryview]:
         self._file.seek(0)
         self.damage = []
         reader = _Lines(self._pattern, self.tables)
@@ -108,11 +103,11 @@ class TextRecording(Recording):
             rows += reader.read(line.decode(errors="backslashreplace").rstrip("\n"), offset)
             offset += len(line)
             if len(rows) >= _CHUNK:
-                yield from sorter.add(_array(rows))
+                yield from sorter.add(rows)
                 yield from sorter.until(newest)  # lines are in order, within a chunk or two
                 newest = max(newest, max(row[0] for row in rows))
                 rows = []
-        yield from sorter.add(_array(rows))
+        yield from sorter.add(rows)
         yield from sorter.rest()
         if reader.unread:
             self.damage.append(
@@ -127,10 +122,6 @@ class TextRecording(Recording):
 def _told(pattern: str, text: str) -> str | None:
     match = re.search(pattern, text)
     return match[1] if match else None
-
-
-def _array(rows: list[Row]) -> EventArray:
-    return np.array(rows, EVENT)
 
 
 class _Lines:

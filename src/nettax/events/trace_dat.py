@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Iterator
+from ctypes import c_uint32, c_uint64
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-
 from nettax.errors import NettaxError
 from nettax.events.model import (
-    EVENT,
     EVERY_CPU,
     NO_PID,
-    Array,
-    EventArray,
     Kind,
     Machine,
     Recording,
@@ -24,12 +21,11 @@ from nettax.events.model import (
     Task,
     note_damage,
 )
-from nettax.events.order import NEVER, Sorter, take
-from nettax.events.ring_pages import Found, events_in
+from nettax.events.order import Fields, Sorter
+from nettax.events.records import EVENT_BYTES, SIGHT, Plan, Progress, Row, native
 from nettax.events.tracecmd_file import CpuData, pages, read_trace_file
-from nettax.events.tracepoints import KINDS, Decoder, Raw
+from nettax.events.tracepoints import KINDS, Decoder
 from nettax.events.tracing_data import MAGIC
-from nettax.events.words import Words
 
 __all__ = ["MAGIC", "TraceDat"]
 
@@ -56,6 +52,31 @@ class _Stream:
     newest: int = 0
     told_lost: int = 0
     over: bool = False
+
+
+class _Ring(ctypes.Structure):
+    """struct decode_ring (native/decode_ring.h)."""
+
+    _fields_ = (
+        ("plan", Plan),
+        ("offset_ns", c_uint64),
+        ("page_size", c_uint32),
+        ("long_size", c_uint32),
+        ("big", c_uint32),
+        ("tracepoint_count", c_uint32),
+        ("cpu", c_uint32),
+        ("page", c_uint32),
+        ("at", c_uint64),
+        ("end", c_uint64),
+        ("now", c_uint64),
+        ("last_ns", c_uint64),
+        ("misses", c_uint32),
+        ("broken", c_uint32),
+        ("missed", c_uint64),
+        ("told", c_uint64),
+        ("at_broken", c_uint32),
+        ("_pad", c_uint32),
+    )
 
 
 class TraceDat(Recording):
@@ -103,14 +124,26 @@ class TraceDat(Recording):
             self.tables.tasks.add(Task(pid, 0, comm))
         self.damage = list(self._head.damage)
 
-    def chunks(self) -> Iterator[EventArray]:
+    def rows(self) -> Iterator[memoryview]:
         self.damage = list(self._head.damage)
-        decoder = Decoder(self.tables)
+        ring = _Ring(page_size=self._head.data.page_size, long_size=self._long_size())
+        byteorder = "big" if self._head.data.order == ">" else "little"
+        decoder = Decoder(self.tables, ring.plan, byteorder, names_told=False)
+        decoder.describe(list(self._formats.values()))
+        decoder.index(list(self._formats), range(len(self._formats)))
+        ring.tracepoint_count = len(self._formats)
+        ring.offset_ns = self._head.offset_ns & (1 << 64) - 1
+        ring.big = byteorder == "big"
         sorter = Sorter()
         streams = [_Stream(cpu.cpu, self._pages(cpu)) for cpu in self._head.cpus if cpu.size]
         while live := [stream for stream in streams if not stream.over]:
             behind = min(live, key=lambda stream: stream.newest)
-            yield from sorter.add(self._next(behind, decoder))
+            data, offset = next(behind.blocks, (b"", 0))
+            if not data:
+                behind.over = True
+                continue
+            target = sorter.room(len(data) // 8)
+            yield from sorter.added(self._decode(behind, data, offset, ring, decoder, target))
             left = min((stream.newest for stream in streams if not stream.over), default=0)
             if left:
                 yield from sorter.until(left - 1)
@@ -122,29 +155,30 @@ class TraceDat(Recording):
     def _pages(self, cpu: CpuData) -> Iterator[tuple[bytes, int]]:
         return pages(self._file.fileno(), self._size, self._head, cpu, self.damage, _BLOCK)
 
-    def _next(self, stream: _Stream, decoder: Decoder) -> EventArray:
-        """The events of a CPU's next pages."""
-        data, offset = next(stream.blocks, (b"", 0))
-        if not data:
-            stream.over = True
-            return np.empty(0, EVENT)
-        head = self._head.data
-        words = Words(data, "big" if head.order == ">" else "little")
-        found = events_in(words, head.page_size, self._long_size())
-        if len(found.broken):
-            where = offset if self._head.compression != "none" else offset + int(found.broken[0])
-            what = f"{len(found.broken)} pages of CPU {stream.cpu} are corrupt in part"
+    def _decode(
+        self,
+        stream: _Stream,
+        data: bytes,
+        offset: int,
+        ring: _Ring,
+        decoder: Decoder,
+        target: int,
+    ) -> int:
+        """Write the events of a CPU's next pages to an address; returns how many."""
+        ring.cpu = min(stream.cpu, EVERY_CPU)
+        ring.page = ring.at = ring.last_ns = ring.misses = ring.broken = ring.told = 0
+        progress = Progress(newest=stream.newest)
+        while native().decode_pages(ctypes.byref(ring), data, len(data), target, progress) == SIGHT:
+            decoder.see_names(
+                progress, Row.from_address(target + EVENT_BYTES * (progress.rows - 1))
+            )
+        if ring.broken:
+            where = offset if self._head.compression != "none" else offset + ring.at_broken
+            what = f"{ring.broken} pages of CPU {stream.cpu} are corrupt in part"
             note_damage(self.damage, where, what)
-        times = found.times + np.uint64(self._head.offset_ns & (1 << 64) - 1)
-        stream.newest = max(stream.newest, int(times[times < NEVER].max(initial=0)))
-        lost = np.zeros(len(found.missed), EVENT)
-        if len(times):
-            lost["time_ns"] = times[np.minimum(found.missed, len(times) - 1)]
-        lost["kind"], lost["pid"], lost["cpu"] = Kind.LOST, NO_PID, min(stream.cpu, EVERY_CPU)
-        lost["value"] = found.numbers
-        stream.told_lost += int(found.numbers.sum())
-        events = self._decode(words, found, times, stream.cpu, decoder)
-        return np.concatenate([lost, events]) if len(lost) else events
+        stream.newest = progress.newest
+        stream.told_lost += ring.told
+        return int(progress.rows)
 
     def _long_size(self) -> int:
         """Of the kernel's `local_t`, which may differ from that of trace-cmd."""
@@ -155,42 +189,13 @@ class TraceDat(Recording):
                 return 8
         return self._head.data.long_size if self._head.data.long_size in (4, 8) else 8
 
-    def _decode(
-        self,
-        words: Words,
-        found: Found,
-        times: Array,
-        cpu: int,
-        decoder: Decoder,
-    ) -> EventArray:
-        starts, sizes = found.starts, found.sizes
-        types = words.number(starts, 2, False)
-        out = np.zeros(len(starts), EVENT)
-        out["time_ns"] = times
-        out["pid"] = words.number(starts + 4, 4, True)  # common_pid
-        out["cpu"] = min(cpu, EVERY_CPU)
-        for number in np.unique(types).tolist():
-            form = self._formats.get(number)
-            if form is None:
-                continue
-            fixed = max((f.offset + f.size for f in form.fields.values()), default=0)
-            mine = np.flatnonzero((types == number) & (sizes >= fixed))
-            raw = Raw(words, starts[mine], sizes[mine], form)
-            columns = decoder.decode(raw, times[mine], out["pid"][mine])
-            for name, column in columns.items():
-                out[name][mine] = (
-                    column if isinstance(column, int) else column.astype(out.dtype[name])
-                )
-        return take(out, np.flatnonzero(out["kind"]))
-
-    def _untold(self, streams: list[_Stream], end: int) -> EventArray:
+    def _untold(self, streams: list[_Stream], end: int) -> list[Fields]:
         """Losses that the kernel counted and no page told the number of."""
-        rows = [
+        return [
             (end, NO_PID, min(s.cpu, EVERY_CPU), Kind.LOST, 0, 0, 0, 0, 0, number)
             for s in streams
             if (number := self._head.overrun.get(s.cpu, 0) - s.told_lost) > 0
         ]
-        return np.array(rows, EVENT)
 
     def close(self) -> None:
         self._file.close()

@@ -5,16 +5,13 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final
-
-import numpy as np
+from typing import Final, NamedTuple
 
 from nettax.errors import NettaxError
-from nettax.events.model import Array, Damage, note_damage
+from nettax.events.model import Damage, note_damage
 from nettax.events.perf.attr import Attr
 from nettax.events.perf.header import Header
-from nettax.events.perf.walk import resync, walk
+from nettax.events.perf.walk import BROKEN, SPECIAL, UNIT, Chain, resync
 from nettax.events.zstd import ZstdStream
 
 __all__ = ["Block", "Blocks"]
@@ -23,22 +20,18 @@ _HEADER_ATTR, _TRACING_DATA, _AUXTRACE, _FEATURE = 64, 66, 71, 80
 _COMPRESSED, _COMPRESSED2 = 81, 83
 # Records of odd sizes, or followed by more than their size says: perf's own, util/event.h.
 _SPECIAL: Final = (_HEADER_ATTR, _TRACING_DATA, _AUXTRACE, _FEATURE, _COMPRESSED, _COMPRESSED2)
-_LAST = 127
-_IS_SPECIAL = np.isin(np.arange(_LAST + 1), _SPECIAL)
-_LEAST, _MOST = 1 << 16, 4 << 20  # bytes looked at in one go; caches hold so much
-_FULL = 4 << 20  # decompressed bytes that make a block
+_LEAST, _MOST = 1 << 16, 1 << 20  # bytes looked at in one go; caches hold so much
+_FULL = 1 << 20  # decompressed bytes that make a block
 _MOST_TRACING_DATA = 64 << 20
 _MOST_BREAKS = 2_000
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Whole records."""
+class Block(NamedTuple):
+    """Whole records; good until the next block."""
 
-    data: Array
-    """Bytes."""
-    starts: Array
-    """Where each begins, in bytes."""
+    data: bytearray
+    chain: Chain
+    """Where each begins, in bytes of `data` from its start."""
     offset: int
     """Of its first byte in the file; in compressed data, of what was decompressed."""
 
@@ -55,6 +48,8 @@ class Blocks:
         self._at = header.start
         self._breaks = 0
         self._zstd: ZstdStream | None = None
+        self._data = bytearray(_MOST)
+        self._chain = Chain(_MOST)
         self._inner = _Inner(header.byteorder)
 
     def __iter__(self) -> Iterator[Block]:
@@ -91,36 +86,27 @@ class Blocks:
 
     def _plain(self, window: int) -> tuple[Block | None, bool]:
         """Ordinary records from here on; whether it may as well look at more next time."""
-        window = min(window, self._end - self._at)
-        data = np.empty(window // 8 * 8, np.uint8)
-        units = os.preadv(self._file, [data.data], self._at) // 8 if len(data) else 0
-        data = data[: 8 * units]
-        at = self._at
-        if not units:
+        window = min(window, self._end - self._at) // UNIT * UNIT
+        at, order = self._at, self._header.byteorder
+        size = os.preadv(self._file, [memoryview(self._data)[:window]], at) // UNIT * UNIT
+        if not size:
             self._lose(at, self._end - at, "cut short within a record")
             self._at = self._end
             return None, False
-        kinds, _ = heads(data, self._header.byteorder)
-        places, stop, broken = walk(data, self._header.byteorder)
-        special = np.flatnonzero(_IS_SPECIAL[np.minimum(kinds[places], _LAST)])
-        if len(special):
-            stop = int(places[special[0]])
-            places = places[: special[0]]
-        if len(special) or (broken and kinds[stop] in _SPECIAL):
-            self._at = at + 8 * stop
-        elif broken:
-            after = resync(data, self._header.byteorder, stop + 1)
-            self._at = at + 8 * after
-            self._lose(at + 8 * stop, 8 * (after - stop), "not a record")
-        elif stop == 0 or at + 8 * units >= self._end // 8 * 8:
-            if stop == 0 and window < self._end - at and window < 1 << 17:
+        chain = self._chain.follow(self._data, order, 0, size)
+        stop = chain.stop
+        self._at = at + stop
+        if chain.why == BROKEN:
+            after = resync(self._data, order, stop + UNIT, size)
+            self._at = at + after
+            self._lose(at + stop, after - stop, "not a record")
+        elif chain.why != SPECIAL and (stop == 0 or at + size >= self._end // UNIT * UNIT):
+            if stop == 0 and window < (self._end - at) // UNIT * UNIT and window < 1 << 17:
                 return None, True  # one record larger than the window
-            self._lose(at + 8 * stop, self._end - at - 8 * stop, "cut short within a record")
+            self._lose(at + stop, self._end - at - stop, "cut short within a record")
             self._at = self._end
-        else:
-            self._at = at + 8 * stop
-        block = Block(data[: 8 * stop], 8 * places, at) if len(places) else None
-        return block, not len(special) and not broken
+        block = Block(self._data, chain, at) if chain.count else None
+        return block, not chain.why
 
     def _lose(self, offset: int, size: int, why: str) -> None:
         if size > 0:
@@ -165,10 +151,9 @@ class Blocks:
         except NettaxError as error:
             note_damage(self._damage, at, str(error))
             return
-        ids = np.frombuffer(record[8 + length :][: (len(record) - 8 - length) // 8 * 8], np.uint64)
-        if self._header.order == ">":
-            ids = ids.byteswap()
-        object.__setattr__(attr, "ids", tuple(ids.tolist()))
+        data = record[8 + length :]
+        ids = struct.unpack_from(f"{self._header.order}{len(data) // 8}Q", data)
+        object.__setattr__(attr, "ids", ids)
         self._header.attrs.append(attr)
 
     def _decompress(self, kind: int, record: bytes, at: int) -> Iterator[Block]:
@@ -195,78 +180,42 @@ class Blocks:
             yield from self._inner.add(piece, self._damage)
 
 
-def heads(data: Array, byteorder: str) -> tuple[Array, Array]:
-    """What each 8 bytes would be as a record's head: its type and size, as views."""
-    mark = "<" if byteorder == "little" else ">"
-    return data.view(mark + "u4")[::2], data.view(mark + "u2")[3::4]
-
-
 class _Inner:
     """Records that were decompressed, gathered to blocks of a good size."""
 
     def __init__(self, byteorder: str) -> None:
         self._byteorder = byteorder
         self._data = bytearray()
-        self._walked = 0
-        self._starts: list[Array] = []
+        self._chain = Chain(2 * _FULL)
         self._offset = 0
 
     def plain(self, block: Block) -> Iterator[Block]:
         """Records that came uncompressed in between."""
-        self._walk()
-        if self._walked == len(self._data):
-            self._starts.append(block.starts + self._walked)
-            self._data += block.data.tobytes()
-            self._walked = len(self._data)
-        else:
-            yield from self._emit()
-            yield block
-        if len(self._data) >= _FULL:
-            yield from self._emit()
+        yield from self._emit(None)
+        yield block
 
     def add(self, piece: bytes, damage: list[Damage]) -> Iterator[Block]:
         self._data += piece
         if len(self._data) >= _FULL:
-            broken = self._walk()
-            if broken:
-                yield from self._broken(damage)
-            else:
-                yield from self._emit()
+            yield from self._emit(damage)
 
     def flush(self, damage: list[Damage]) -> Iterator[Block]:
-        if self._walk():
-            yield from self._broken(damage)
-        yield from self._emit()
+        yield from self._emit(damage)
         if self._data:
             damage.append(
                 Damage(self._offset, f"{len(self._data)} bytes are cut short within a record")
             )
 
-    def _walk(self) -> bool:
-        fresh = np.frombuffer(bytes(memoryview(self._data)[self._walked :]), np.uint8)
-        units = len(fresh) // 8
-        if not units:
-            return False
-        places, stop, broken = walk(fresh[: 8 * units], self._byteorder)
-        if len(places):
-            self._starts.append(8 * places + self._walked)
-        self._walked += 8 * stop
-        return broken
-
-    def _broken(self, damage: list[Damage]) -> Iterator[Block]:
-        """Nothing tells where the next record is: drop what is there."""
-        lost = len(self._data) - self._walked
-        damage.append(
-            Damage(self._offset + self._walked, f"{lost} decompressed bytes are not records")
-        )
-        del self._data[self._walked :]
-        yield from self._emit()
-
-    def _emit(self) -> Iterator[Block]:
-        if self._starts:
-            data = np.frombuffer(bytes(memoryview(self._data)[: self._walked]), np.uint8)
-            yield Block(data, np.concatenate(self._starts), self._offset)
-        del self._data[: self._walked]
-        self._offset += self._walked
-        self._walked = 0
-        self._starts = []
+    def _emit(self, damage: list[Damage] | None) -> Iterator[Block]:
+        """The whole records; what is none is dropped, if there is a list to tell it in."""
+        chain = self._chain.follow(self._data, self._byteorder, 0, len(self._data), special=False)
+        stop, broken = chain.stop, chain.why == BROKEN
+        if chain.count:
+            yield Block(self._data, chain, self._offset)
+        if broken and damage is not None:
+            # Nothing tells where the next record is.
+            lost = len(self._data) - stop
+            damage.append(Damage(self._offset + stop, f"{lost} decompressed bytes are not records"))
+            stop += lost
+        del self._data[:stop]
+        self._offset += stop

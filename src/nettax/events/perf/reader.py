@@ -8,25 +8,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-
 from nettax.errors import NettaxError
 from nettax.events.model import (
-    EVENT,
     EVERY_CPU,
     NO_PID,
     Damage,
-    EventArray,
     Kind,
     Recording,
     Tables,
 )
-from nettax.events.order import NEVER, Sorter
+from nettax.events.order import Sorter
 from nettax.events.perf.attr import Attr
 from nettax.events.perf.blocks import Blocks
 from nettax.events.perf.header import BIG, LITTLE, Header, filtered_vectors, read_header
 from nettax.events.perf.samples import Samples
-from nettax.events.tracepoints import KINDS, Decoder, kind_of
+from nettax.events.records import Row
+from nettax.events.tracepoints import KINDS, kind_of
 
 __all__ = ["MAGICS", "PerfData"]
 
@@ -104,40 +101,35 @@ class PerfData(Recording):
                     f"{self.path}: its events have no {part}: record again with perf record {fix}"
                 )
 
-    def chunks(self) -> Iterator[EventArray]:
+    def rows(self) -> Iterator[memoryview]:
         header = self._header
         if header.piped:
             header = self._header = self._read_header()
         self.damage = list(header.damage)
-        samples = Samples(header, Decoder(self.tables, names_told=True), self.damage)
+        samples = Samples(header, self.tables, self.damage)
         sorter = Sorter()
-        flush = newest = 0
         for block in Blocks(self._file.fileno(), self._size, header, self.damage):
-            decoded = samples.decode(block)
-            times = np.where(decoded.events["time_ns"] < NEVER, decoded.events["time_ns"], 0)
-            safe = None
-            if len(decoded.rounds):
-                # As perf does: a round ends, and all before the end of the last one is there.
-                newest_at = np.maximum.accumulate(np.append(np.uint64(newest), times))
-                ends = newest_at[decoded.rounds]
-                safe = int(ends[-2]) if len(ends) > 1 else flush
-                flush = int(ends[-1])
-            newest = max(newest, int(times.max(initial=0)))
-            yield from sorter.add(decoded.events)
+            count, safe = samples.decode(block, sorter.room(block.chain.count))
+            yield from sorter.added(count)
             if safe:
                 yield from sorter.until(safe)
         yield from sorter.rest()
-        yield from self._reckoning(samples, sorter, newest)
+        yield from self._reckoning(samples, sorter)
 
-    def _reckoning(self, samples: Samples, sorter: Sorter, end_ns: int) -> Iterator[EventArray]:
+    def _reckoning(self, samples: Samples, sorter: Sorter) -> Iterator[memoryview]:
         """What is known at the end: losses that no record told, and what was passed over."""
-        untold = _untold(samples.told_lost, samples.counted_lost)
-        if untold:
-            lost = np.zeros(len(untold), EVENT)
-            for row, (cpu, number) in zip(lost, untold.items(), strict=True):
-                row["time_ns"], row["kind"], row["pid"] = end_ns, Kind.LOST, NO_PID
-                row["cpu"], row["value"] = min(cpu, EVERY_CPU), number
-            yield lost
+        lost = [
+            Row(
+                time_ns=samples.newest,
+                kind=Kind.LOST,
+                pid=NO_PID,
+                cpu=min(cpu, EVERY_CPU),
+                value=number,
+            )
+            for cpu, number in _untold(samples.told_lost, samples.counted_lost).items()
+        ]
+        if lost:
+            yield memoryview((Row * len(lost))(*lost)).cast("B")
         if samples.unknown:
             self.damage.append(
                 Damage(
