@@ -268,6 +268,21 @@ _DISTRIBUTION = (
     Field("octaves", "how many are 0, 1, 2 to 3, 4 to 7 and so on; not in CSV"),
 )
 
+_PARQUET = (
+    Field("time_ns", "of the recording's clock; uint64"),
+    Field("cpu", "where; 65535: every CPU (of a LOST); uint16"),
+    Field("kind", "HARDIRQ_ENTRY, SOFTIRQ_EXIT, NAPI_POLL, SWITCH and so on"),
+    Field("pid", "thread id of who was on the CPU; -1: not told; int32"),
+    Field("task", "its name; null: not told"),
+    Field("id", "IRQ, softirq vector, device, or the other task; int32"),
+    Field("name", "the name of that; null: it has none"),
+    Field("a", "by kind, as `nettax/events/model.py` has it; int32"),
+    Field("b", "the same"),
+    Field("c", "the same"),
+    Field("value", "the same; uint64"),
+    Field("flags", "of IRQ_EXIT, BH_ENABLE, PREEMPTED, BILLED, DEAD, with blanks between them"),
+)
+
 _VICTIMS_JSON = (
     Field("schema", "nettax.replay/1"),
     Field("recording", "`format`, `clock`, `machine`, `events`; `damage`: what was not readable"),
@@ -303,6 +318,7 @@ TABLES = {
     "distribution": Table("Each distribution of these", "ns, or packets", _DISTRIBUTION),
     "timeline": Table("Timeline, --json", "a line for each group", _TIMELINE),
     "timeline-csv": Table("Timeline, --csv", "a line for each group", _TIMELINE_CSV),
+    "parquet": Table("Parquet", "a row for each event", _PARQUET),
     "probes": Table("Probes", "a mark, a name, what was found", _PROBE),
 }
 
@@ -313,6 +329,7 @@ VERB_TABLES = {
     "report": (
         *("tasks", "cpus", "work", "histogram", "bursts", "runners"),
         *("victims-json", "bursts-json", "distribution", "timeline", "timeline-csv"),
+        "parquet",
     ),
     "canary": ("canary", "calibration", "openssl", "working-set", "canary-watch"),
     "demo": ("demo", "flow"),

@@ -16,6 +16,7 @@ from nettax.ledger.rows import VECTORS
 __all__ = ["SCHEMA", "write"]
 
 SCHEMA = "nettax.events/1"
+_MEMORY = "256MiB"  # of DuckDB; what does not fit goes to disk, beside the file to be
 
 COLUMNS = (
     ("time_ns", "UBIGINT"),
@@ -51,7 +52,7 @@ def write(recording: Recording, path: Path) -> int:
     count = 0
     with (
         tempfile.TemporaryDirectory(dir=path.parent, prefix=".nettax-") as scratch,
-        duckdb.connect(f"{scratch}/events") as database,  # a file, lest memory fill
+        duckdb.connect(f"{scratch}/events", config=_config(scratch)) as database,
     ):
         database.execute(f"CREATE TABLE events ({columns})")
         for part in _parts(recording):
@@ -67,6 +68,11 @@ def write(recording: Recording, path: Path) -> int:
         except duckdb.Error as error:
             raise NettaxError(f"cannot write {path}: {error}") from error
     return count
+
+
+def _config(scratch: str) -> dict[str, str | bool | int | float | list[str]]:
+    """So that memory is bounded: each thread holds a row group of its own."""
+    return {"memory_limit": _MEMORY, "threads": 1, "temp_directory": f"{scratch}/spilled"}
 
 
 def _quoted(text: str) -> str:
