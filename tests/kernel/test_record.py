@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import pytest
 from tests.unit.trace_sums import counted, of_ledger, of_trace, traced
 
 from nettax.errors import MissingFeature
+from nettax.events.flight import Flight
 from nettax.events.model import EVENT, Kind
 from nettax.events.native_file import NativeRecording, records
 from nettax.events.recorder import Recorder
@@ -275,10 +277,31 @@ def test_flight_recorder(
     assert sorted(tmp_path.iterdir()) == [path, tmp_path / "events.2"]
 
 
+def test_a_full_disk_is_told(tmp_path: Path) -> None:
+    full = nettax("record", "-f", "-o", "/dev/full", "-d", "0.1", code=1)
+    assert full.stderr == "nettax: /dev/full: No space left on device\n"
+    path = tmp_path / "events"
+    with Recorder() as recorder:
+        flight = Flight(recorder, path, last_s=1, memory=1 << 20)
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+        try:
+            with pytest.raises(OSError, match="too large"):
+                flight.dump({})
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert not list(tmp_path.iterdir())
+        (tmp_path / "events.part").write_text("half of one")  # as a kill leaves it
+        # Files of an earlier time are kept, and what is written takes the next name.
+        path.write_text("earlier")
+        assert flight.dump({}) == tmp_path / "events.2"
+    assert sorted(tmp_path.iterdir()) == [path, tmp_path / "events.2"]
+
+
 def test_theft_has_it_written(tmp_path: Path) -> None:
     path = tmp_path / "events"
     when = ("--last", "500ms", "--when", "theft > 0.001%")
-    told = nettax("record", *when, "-d", "2", "-o", str(path)).stderr
+    told = nettax("record", *when, "-d", "1.5", "-o", str(path)).stderr
     assert f"{path}, {path}.2" in told  # one for the theft, one at the end
     with NativeRecording(path) as recording:
         assert recording.facts["theft"]["share"] > 0.00001
@@ -317,6 +340,7 @@ def test_requests_that_make_no_sense(tmp_path: Path) -> None:
     nettax("record", *out, "--when", "theft > 30%", code=2)
     nettax("record", *out, "--last", "1s", "--when", "theft", code=2)
     nettax("record", *out, "--buffer", "5000", code=2)
+    nettax("record", *out, "--memory", "5M", code=2)
     assert not list(tmp_path.iterdir())
     (tmp_path / "noise").write_bytes(os.urandom(1000))
     nettax("report", str(tmp_path / "noise"), code=1)

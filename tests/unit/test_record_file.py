@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nettax.errors import NettaxError
-from nettax.events.model import EVENT, VECTOR_NAMES, EventArray, Flag, Kind
+from nettax.events.model import EVENT, EVERY_CPU, VECTOR_NAMES, EventArray, Flag, Kind
 from nettax.events.native_file import NOTE, NativeRecording, Writer
 from nettax.events.sniff import open_recording
 from nettax.kernel.btf import Btf
@@ -91,6 +91,42 @@ def test_many_chunks_are_merged_by_time(tmp_path: Path) -> None:
                 every += stamps
     with NativeRecording(tmp_path / "f") as recording:
         assert times(recording) == sorted(every)
+
+
+def test_what_no_event_tells_of_is_lost_at_the_end(tmp_path: Path) -> None:
+    with Writer(tmp_path / "f", FACTS) as out:
+        out.events(0, with_headers(some_events(0, [10])))
+        out.facts({"last_ns": 99, "missed": 4, "lost": {"0": [9, 5, 50, 0], "1": [7, 5, 50, 3]}})
+    with NativeRecording(tmp_path / "f") as recording:
+        events = np.concatenate(list(recording.chunks()))
+    lost = events[events["kind"] == Kind.LOST]
+    assert lost["time_ns"].tolist() == [99, 99]
+    assert list(zip(lost["cpu"].tolist(), lost["value"].tolist(), strict=True)) == [
+        (1, 3),
+        (EVERY_CPU, 4),
+    ]
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"lost": 5},
+        {"lost": {"0": 5}},
+        {"lost": {"0": [1, 2, 3]}},
+        {"lost": {"x": [1, 2, 3, 4]}},
+        {"lost": {"70000": [1, 2, 3, 4]}},
+        {"missed": 10**30},
+        {"missed": "many"},
+        {"missed": 1, "last_ns": -5},
+        {"squeezed_end": [1]},
+        {"kinds": {"NOISE": 1}},
+    ],
+)
+def test_facts_that_make_no_sense(tmp_path: Path, facts: dict[str, object]) -> None:
+    with Writer(tmp_path / "f", {**FACTS, **facts}):
+        pass
+    with pytest.raises(NettaxError, match="makes no sense"):
+        NativeRecording(tmp_path / "f")
 
 
 def test_an_existing_file_is_kept(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ from nettax.errors import MissingFeature, NettaxError, UsageError
 from nettax.kernel import cpus as cpu_lists
 from nettax.report.table import count
 
+MEMORY = 64 << 20  # bytes that --last keeps, if not told otherwise
+
 EXAMPLES = """
 \b
 Examples:
@@ -85,7 +87,6 @@ class Amount(click.ParamType[float]):
 @click.option(
     "--memory",
     type=Amount("B"),
-    default="64M",
     metavar="SIZE",
     help="With --last: at most so much (64M).",
 )
@@ -112,7 +113,7 @@ def command(
     output: Path,
     force: bool,
     last: float | None,
-    memory: float,
+    memory: float | None,
     when: str | None,
     buffer: float,
     words: tuple[str, ...],
@@ -124,8 +125,9 @@ def command(
     """
     if all_cpus and cpu is not None:
         raise UsageError("-a and -C exclude each other")
-    if when is not None and last is None:
-        raise UsageError("--when goes with --last: give both")
+    for option, value in (("--when", when), ("--memory", memory)):
+        if value is not None and last is None:
+            raise UsageError(f"{option} goes with --last: give both")
     if output.exists() and not force:
         raise NettaxError(f"{output} is there already: -f overwrites it")
     try:
@@ -146,7 +148,7 @@ def command(
     )
     flight = None
     if last is not None:
-        flight = Flight(recorder, output, last, int(memory), force, limit)
+        flight = Flight(recorder, output, last, int(memory or MEMORY), force, limit)
         signal.signal(signal.SIGUSR1, flight.ask)
     child = Gated(words) if words else None
     with End(child) as end:
@@ -179,12 +181,17 @@ def _untraced(by_cpu: Mapping[int, Mapping[str, Any]] | None) -> str:
     """What this host has hidden from tracing, if anything."""
     rows = (by_cpu or {}).values()
     totals = {
-        "softirqs": sum(sum(row["softirqs"]) for row in rows),
-        "switches": sum(row["switches"] for row in rows),
-        "packets": sum(row["packets"] or 0 for row in rows),
+        "softirq": sum(sum(row["softirqs"]) for row in rows),
+        "switch": sum(row["switches"] for row in rows),
+        "packet": sum(row["packets"] or 0 for row in rows),
     }
-    told = ", ".join(f"{number} {what}" for what, number in totals.items() if number)
+    told = ", ".join(_plural(number, what) for what, number in totals.items() if number)
     return f", untraced {told}" if told else ""
+
+
+def _plural(number: int, what: str) -> str:
+    ending = "" if number == 1 else "es" if what.endswith("ch") else "s"
+    return f"{number} {what}{ending}"
 
 
 def _until(end: End, duration: float | None) -> Callable[[float], bool]:

@@ -31,10 +31,10 @@ _THRESHOLD = re.compile(r"\s*theft\s*>\s*(\d+(?:\.\d*)?)\s*%\s*")
 def threshold(text: str) -> float:
     """The share of a CPU's time in `theft > 30%`.
 
-    :raises UsageError: it is not of this form
+    :raises UsageError: it is not of this form, or no share can be more than that
     """
     match = _THRESHOLD.fullmatch(text)
-    if not match:
+    if not match or float(match[1]) >= 100:
         raise UsageError(f"--when takes a threshold such as 'theft > 30%'; not {text!r}")
     return float(match[1]) / 100
 
@@ -145,14 +145,15 @@ class Flight:
     def dump(self, why: Mapping[str, Any]) -> Path:
         """Write what is kept into a file of its own: PATH, PATH.2, PATH.3 …, the next that is free.
 
-        It has another name, with `.part` at its end, until all is on the disk.
+        Until all is on the disk it is called PATH.part.
 
         :raises OSError: it cannot be written; nothing is left of it then
         """
         path = self._next_path()
-        part = path.with_name(path.name + ".part")
+        part = self.path.with_name(self.path.name + ".part")
+        part.unlink(missing_ok=True)  # of a killed one
         try:
-            with Writer(part, self._facts(), overwrite=True) as out:
+            with Writer(part, self._facts()) as out:
                 self._write(out)
                 out.facts({**_since_start(self.recorder.last_facts()), **why})
                 out.sync()

@@ -115,6 +115,7 @@ class Writer:
         :raises NettaxError: it is there already, and not to be overwritten
         :raises OSError: it cannot be written
         """
+        self._path = path
         flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_APPEND
         flags |= os.O_TRUNC if overwrite else os.O_EXCL
         try:
@@ -147,12 +148,15 @@ class Writer:
         self._write([head + _CHECK.pack(zlib.crc32(head)), payload], HEAD_BYTES + length)
 
     def _write(self, parts: list[Any], length: int) -> None:
-        done = os.writev(self._fd, parts)
-        self.written += length
-        if done < length:  # a full disk tells so at the next write
-            rest = b"".join(map(bytes, parts))[done:]
-            while rest:
-                rest = rest[os.write(self._fd, rest) :]
+        try:
+            done = os.writev(self._fd, parts)
+            self.written += length
+            if done < length:  # a full disk tells so at the next write
+                rest = b"".join(map(bytes, parts))[done:]
+                while rest:
+                    rest = rest[os.write(self._fd, rest) :]
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
 
     def sync(self) -> None:
         """Wait until what was written is on the disk."""

@@ -24,6 +24,7 @@ from nettax.version import __version__
 __all__ = ["Batch", "Lost", "Recorder", "Untraced"]
 
 RING_BYTES = 16 << 20  # of a CPU: a third of a second at a million events per second
+MOST_RING_BYTES = 1 << 31  # the kernel's number of bytes has 32 bits
 NOTES_BYTES = 1 << 20  # as in bpf/record/ring.h
 BATCH = 1 << 20  # bytes: so much is written, and later read, at once
 COUNT = 0  # asks the program `mark` for what went untraced; else it takes BEGIN or END
@@ -91,7 +92,7 @@ class Recorder:
         packet_filter: str | None = None,
         ring_bytes: int = RING_BYTES,
         raw_tracepoints: bool = False,
-        clock_first: bool = False,
+        leave_moments: bool = False,
     ) -> None:
         """Say what to record; nothing is loaded yet.
 
@@ -99,15 +100,17 @@ class Recorder:
         only, by its name in this network namespace. `packets`: record each packet received.
         `packet_filter`: only those that match, in the language of pcap-filter(7); implies
         `packets`. `ring_bytes`: the room of each CPU, a power of two. `raw_tracepoints`: do not
-        try to attach by BTF. `clock_first`: read the clock as an entry's program begins, not as it
-        ends: to compare with a ledger in the same seconds.
+        try to attach by BTF. `leave_moments`: for tests, have another object's
+        programs, attached after these, take the times of interrupts from here.
 
         :raises UsageError: there is no such device, the filter makes no sense, or the room is no
-            power of two or less than a page
+            power of two from 4 KiB to 2 GiB
         :raises MissingFeature: a filter, but no libpcap
         """
-        if ring_bytes & (ring_bytes - 1) or ring_bytes < 4096:
-            raise UsageError(f"a ring has a power of two of bytes, 4096 at least; not {ring_bytes}")
+        if ring_bytes & (ring_bytes - 1) or not 4096 <= ring_bytes <= MOST_RING_BYTES:
+            raise UsageError(
+                f"a CPU's buffer has a power of two of bytes, from 4K to 2G; not {ring_bytes}"
+            )
         self._chosen = None if cpus is None else tuple(cpus)
         self._interface = interface
         self._device = _device(interface) if interface else {}
@@ -118,7 +121,7 @@ class Recorder:
             self._code = pcap.translate(pcap.compile_filter(packet_filter))
         self._ring_bytes = ring_bytes
         self._raw = raw_tracepoints
-        self._clock_first = clock_first
+        self._leave_moments = leave_moments
         self._counts = percpu.count_offsets()
         self._ended = False
         self._events = 0
@@ -169,7 +172,7 @@ class Recorder:
             raw=self._raw,
             edit=self._with_filter if self._code is not None else None,
             constants={
-                "clock_first": self._clock_first,
+                "leave_moments": self._leave_moments,
                 "has_filter": self._code is not None,
                 **self._device,
                 **self._counts,
@@ -178,6 +181,7 @@ class Recorder:
                 "cpus": possible,
                 "rings": possible,
                 "frames": possible + 1 if self._packets else 1,
+                "moments": possible if self._leave_moments else 1,
             },
         )
 
@@ -202,6 +206,11 @@ class Recorder:
             self._rings[cpu] = Ring(fd, self._ring_bytes, EVENT.itemsize)
         self._mark_all(Kind.BEGIN)
         self._untraced_then = {cpu: self._uncounted(cpu) for cpu in self.cpus}
+
+    @property
+    def moments(self) -> int:
+        """For tests: the descriptor of the map where times are left."""
+        return self._object.map("moments").fd
 
     def end(self) -> None:
         """End on every CPU, with an event there that says so."""

@@ -183,11 +183,13 @@ class Object:
         wanted: Callable[[str], bool],
         constants: Mapping[str, int] | None = None,
         max_entries: Mapping[str, int] | None = None,
+        shared: Mapping[str, int] | None = None,
     ) -> None:
         """Load a BPF object into the kernel.
 
         `wanted` is asked for each program's tracepoint (the last part of its section's name);
-        `constants` are read-only globals by name; `max_entries` sizes maps by name.
+        `constants` are read-only globals by name; `max_entries` sizes maps by name; `shared` has
+        descriptors of another object's maps, to be used for those of these names.
 
         :raises MissingFeature: no libbpf, or no BTF in the kernel
         :raises MissingPrivilege: CAP_BPF or CAP_PERFMON is lacking
@@ -208,6 +210,8 @@ class Object:
                 check(
                     lib.bpf_map__set_max_entries(self._find_map(name), entries), f"size map {name}"
                 )
+            for name, fd in (shared or {}).items():
+                check(lib.bpf_map__reuse_fd(self._find_map(name), fd), f"share map {name}")
             self.programs: dict[str, Program] = {}
             for handle in self._program_handles():
                 program = Program(handle)

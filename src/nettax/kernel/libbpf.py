@@ -72,6 +72,7 @@ def libbpf() -> ctypes.CDLL:
         "bpf_program__attach": (pointer, [pointer]),
         "bpf_link__destroy": (integer, [pointer]),
         "bpf_map__fd": (integer, [pointer]),
+        "bpf_map__reuse_fd": (integer, [pointer, integer]),
         "bpf_map__set_max_entries": (integer, [pointer, ctypes.c_uint32]),
         "bpf_map__max_entries": (ctypes.c_uint32, [pointer]),
         "bpf_map__type": (integer, [pointer]),

@@ -54,12 +54,14 @@ def attached(
     edit: Callable[[bytes], bytes] | None = None,
     constants: Mapping[str, int],
     max_entries: Mapping[str, int],
+    shared: Mapping[str, int] | None = None,
 ) -> tuple[bpf.Object, bool]:
     """Load the object NAME, and attach its programs to those tracepoints that the kernel has.
 
     The programs in `called` are loaded but attached nowhere; those in `without` are left out.
     `edit` changes the object's file before it is loaded. `constants` are those of the object's own:
-    what every kernel side asks of this kernel is added. Returns, too, whether it had to be, or with
+    what every kernel side asks of this kernel is added. `shared` maps are another object's, by
+    their descriptors. Returns, too, whether it had to be, or with
     `raw` was to be, by raw tracepoints.
 
     :raises MissingFeature: no libbpf, or no BTF in the kernel
@@ -83,6 +85,7 @@ def attached(
                     **constants,
                 },
                 max_entries=max_entries,
+                shared=shared,
             )
         try:
             attach(loaded, called)

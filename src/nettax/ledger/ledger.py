@@ -57,6 +57,7 @@ class Ledger:
         max_cgroups: int = MAX_CGROUPS,
         drop_every: int = 0,
         raw_tracepoints: bool = False,
+        moments: int | None = None,
     ) -> None:
         """Say what to account for; nothing is loaded yet.
 
@@ -67,7 +68,9 @@ class Ledger:
         charged. `keep_tasks`: False reads no task, and has the kernel forget each as it ends, so
         that readings may be hours apart. `max_tasks`, `max_cgroups`: for how many there is room;
         what finds none is told as such. `drop_every`: lose every Nth event, to test that it
-        shows. `raw_tracepoints`: do not try to attach by BTF.
+        shows. `raw_tracepoints`: do not try to attach by BTF. `moments`: for tests, a map's
+        descriptor: take the times of interrupts from there, where programs that were attached
+        before have left them.
         """
         self._chosen = None if cpus is None else tuple(cpus)
         self._follow = follow
@@ -80,6 +83,7 @@ class Ledger:
         self._max_cgroups = max_cgroups
         self._drop_every = drop_every
         self._raw = raw_tracepoints
+        self._moments = moments
         self._stats_fd: int | None = None
         self._running = False
         self._exited: dict[bytes, bytes] = {}
@@ -145,6 +149,7 @@ class Ledger:
                 "forget_exited": not self._keep_tasks,
                 "drop_every": self._drop_every,
                 "followed_pid": self._follow or 0,
+                "take_moments": self._moments is not None,
             },
             max_entries={
                 "cpus": possible,
@@ -152,6 +157,7 @@ class Ledger:
                 "tasks": self._max_tasks,
                 "cgroups": self._max_cgroups + 1 if self._by_cgroup else 1,
             },
+            shared={} if self._moments is None else {"moments": self._moments},
         )
 
     @property

@@ -3,6 +3,7 @@
 #ifndef NETTAX_LEDGER_HARDIRQ_H
 #define NETTAX_LEDGER_HARDIRQ_H
 
+#include "../moments.h"
 #include "cpu.h"
 
 static __always_inline int hard_enter(void)
@@ -10,7 +11,7 @@ static __always_inline int hard_enter(void)
 	struct cpu *c = armed_cpu();
 
 	if (c && c->hard_depth++ == 0)
-		c->hard_t0 = bpf_ktime_get_ns();
+		c->hard_t0 = hard_now();
 	return 0;
 }
 
@@ -31,7 +32,7 @@ static __always_inline int hard_leave(bool ipi)
 	if (--c->hard_depth) /* one interrupt may pass two tracepoints: arm64's IPIs do */
 		return 0;
 	c->totals.interrupts++;
-	ns = bpf_ktime_get_ns() - c->hard_t0;
+	ns = hard_now() - c->hard_t0;
 	c->totals.hardirq_ns += ns;
 	/* Any softirq that this does not foretell is run by local_bh_enable. */
 	if (!c->vector)

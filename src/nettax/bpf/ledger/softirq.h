@@ -14,10 +14,10 @@ static __always_inline __u64 now_beside(struct cpu *c, __u64 *hard_ns)
 	__u64 now;
 
 	*hard_ns = *counter;
-	now = bpf_ktime_get_ns();
+	now = soft_now();
 	if (*counter != (__s64)*hard_ns) {
 		*hard_ns = *counter;
-		now = bpf_ktime_get_ns();
+		now = soft_now();
 	}
 	return now;
 }

@@ -16,7 +16,7 @@ static __always_inline int hard_entry(__u8 kind, __s32 id, __s32 name)
 	if (!e)
 		return 0;
 	e->a = name;
-	submit(e);
+	leave_hard(submit(e));
 	return 0;
 }
 
@@ -28,6 +28,7 @@ static __always_inline int hard_exit(__u8 kind, __s32 id, __s32 a)
 	if (!c)
 		return 0;
 	e = new_event(kind);
+	leave_hard(e.time_ns);
 	e.id = id;
 	e.a = a;
 	/* Any softirq that this does not foretell is run by local_bh_enable. */
@@ -89,7 +90,12 @@ int BPF_PROG(ipi_exit)
 TP(softirq_raise)
 int BPF_PROG(softirq_raise, unsigned int vector)
 {
-	return hard_entry(SOFTIRQ_RAISE, vector, 0);
+	struct cpu *c = armed_cpu();
+	struct event *e = c ? open_event(c, SOFTIRQ_RAISE, vector) : NULL;
+
+	if (e)
+		submit(e);
+	return 0;
 }
 
 TP(softirq_entry)
@@ -111,7 +117,7 @@ int BPF_PROG(softirq_entry, unsigned int vector)
 		return 0;
 	if (c->percpu_base)
 		e->flags = c->by_irq_exit ? IRQ_EXIT : BH_ENABLE;
-	submit(e);
+	leave_soft(submit(e));
 	return 0;
 }
 
@@ -124,6 +130,7 @@ int BPF_PROG(softirq_exit, unsigned int vector)
 	if (!c)
 		return 0;
 	e = new_event(SOFTIRQ_EXIT);
+	leave_soft(e.time_ns);
 	e.id = vector;
 	c->serving = false;
 	if (c->by_irq_exit && c->percpu_base)

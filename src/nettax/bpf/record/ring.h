@@ -3,11 +3,9 @@
 #ifndef NETTAX_RECORD_RING_H
 #define NETTAX_RECORD_RING_H
 
+#include "../moments.h"
 #include "../percpu.h"
 #include "../record.h"
-
-/* Tests: read an entry's clock first, as the ledger does, so that beside it both see the same. */
-const volatile bool clock_first = false;
 
 struct cpu {
 	__u64 percpu_base; /* address of this CPU's per-CPU area; 0: unknown */
@@ -121,7 +119,6 @@ static __always_inline void emit_here(struct cpu *c, struct event *e)
 /* Room for an event in this CPU's ring, filled but for its time; NULL: it is lost. */
 static __always_inline struct event *open_event(struct cpu *c, __u8 kind, __s32 id)
 {
-	__u64 first = clock_first ? bpf_ktime_get_ns() : 0;
 	__u32 cpu = bpf_get_smp_processor_id();
 	void *ring = bpf_map_lookup_elem(&rings, &cpu);
 	struct event *e;
@@ -135,7 +132,6 @@ static __always_inline struct event *open_event(struct cpu *c, __u8 kind, __s32 
 		lose(&c->lost, bpf_ktime_get_ns());
 		return NULL;
 	}
-	e->time_ns = first;
 	e->pid = (__u32)bpf_get_current_pid_tgid();
 	e->cpu = cpu;
 	e->kind = kind;
@@ -148,11 +144,14 @@ static __always_inline struct event *open_event(struct cpu *c, __u8 kind, __s32 
 	return e;
 }
 
-static __always_inline void submit(struct event *e)
+/* Returns its time. */
+static __always_inline __u64 submit(struct event *e)
 {
-	if (!clock_first)
-		e->time_ns = bpf_ktime_get_ns();
+	__u64 now = bpf_ktime_get_ns();
+
+	e->time_ns = now;
 	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+	return now;
 }
 
 static __always_inline bool send(struct note *note)
