@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -127,24 +128,34 @@ def command(
     form = "json" if as_json else "csv" if as_csv else "text"
     shown = Shown(victims, bursts, timeline, rows, hist, form,
                   _pids(pid), task, vector, head, tail)  # fmt: skip
-    try:
-        from nettax.events.sniff import open_recording
-        from nettax.events.window import Window
-    except ModuleNotFoundError as error:
-        raise MissingFeature(
-            f"{error.name} is missing, which recordings need: pip install 'nettax[events]'"
-        ) from error
+    from nettax.events.sniff import open_recording
+
     cpus = _cpus(cpu)
     path = given or file or DEFAULT
-    with open_recording(path) as whole:
+    with _numpy_or_why(), open_recording(path) as whole:
         recording: Recording = whole
         if cpus is not None or since or until is not None:
+            from nettax.events.window import Window
+
             end = None if until is None else round(until * 1e9)
             recording = Window(whole, cpus, round(since * 1e9), end)
         _export(recording, chrome, parquet)
         output.writelines(_told(recording, shown))
         if whole.damage:
             sys.stderr.write(f"nettax: {path}: {len(whole.damage)} parts were not readable\n")
+
+
+@contextmanager
+def _numpy_or_why() -> Iterator[None]:
+    """It is imported where arrays are needed, which a table of victims does not."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name != "numpy":
+            raise
+        raise MissingFeature(
+            "numpy is missing, which recordings need: pip install 'nettax[events]'"
+        ) from error
 
 
 def _pids(text: str | None) -> frozenset[int] | None:

@@ -21,8 +21,8 @@ def replay(recording: Recording) -> Accounts:
     """
     kinds = recording.kinds
     player = Replay(recording.tables, sliced=None if kinds is None else Kind.SWITCH in kinds)
-    for chunk in recording.chunks():
-        player.feed(chunk)
+    for rows in recording.rows():
+        player.feed(rows)
     return player.finish()
 
 
