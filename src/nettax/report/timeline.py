@@ -15,7 +15,7 @@ import numpy as np
 
 from nettax.events.groups import in_order, newest
 from nettax.events.model import VECTOR_NAMES, Array, Kind, Recording, Tables
-from nettax.events.spans import GROUP, Spans, spans
+from nettax.events.spans import Spans, spans
 from nettax.ledger.rows import VECTORS
 from nettax.native import library
 from nettax.report.table import safe
@@ -31,6 +31,10 @@ _PAGE = 1 << 16  # bytes of lines at a time: what a pipe holds
 _MOST_CACHED = 1 << 16
 _SPAN = ["level", "kind", "id", "name", "start_ns", "end_ns", "hard_ns"]
 _POLL = ["device", "work", "budget"]
+_GROUP = [
+    *("start_ns", "end_ns", "gap_ns", "first_span", "first_poll"),
+    *("spans", "polls", "inside", "pid", "cpu"),
+]
 
 Row = dict[str, Any]
 
@@ -129,38 +133,37 @@ def _names(tables: Tables) -> Callable[[tuple[int, ...]], str]:
 
 def rows(recording: Recording, choice: Choice | None = None) -> Iterator[Row]:
     """The groups of all CPUs by the time they began, as `nettax.timeline/1` has them."""
-    tables = recording.tables
-    name_of = _Cache(_names(tables))
+    comm, device_of = recording.tables.tasks.comm, recording.tables.devices.get
+    name_of = _Cache(_names(recording.tables))
     for part in (choice or Choice()).groups(recording):
         items, polls = part.spans[_SPAN].tolist(), part.polls[_POLL].tolist()
-        for values in part.groups.tolist():
-            group = dict(zip(GROUP.names or (), values, strict=True))
-            start, pid = group["start_ns"], group["pid"]
-            first, poll = group["first_span"], group["first_poll"]
-            outer = [item for item in items[first : first + group["spans"]] if not item[0]]
-            hard = [item for item in outer if item[1] != Kind.SOFTIRQ_ENTRY]
-            soft = [item for item in outer if item[1] == Kind.SOFTIRQ_ENTRY]
+        for start, end, gap, first, poll, count, polled, inside, pid, cpu in part.groups[
+            _GROUP
+        ].tolist():
+            hard, soft = [], []
+            for level, kind, number, name, since, until, hard_ns in items[first : first + count]:
+                if level:
+                    continue
+                said = name_of[kind, number, name]
+                if kind == Kind.SOFTIRQ_ENTRY:
+                    soft.append({"vector": said, "ns": until - since - hard_ns})
+                else:
+                    hard.append({"irq": number, "name": said, "ns": until - since})
             yield {
                 "schema": SCHEMA,
                 "time_ns": start,
-                "cpu": group["cpu"],
+                "cpu": cpu,
                 "pid": pid,
-                "task": tables.tasks.comm(pid, start),
-                "hardirqs": [
-                    {"irq": item[2], "name": name_of[item[1:4]], "ns": item[5] - item[4]}
-                    for item in hard
-                ],
-                "softirqs": [
-                    {"vector": name_of[item[1:4]], "ns": item[5] - item[4] - item[6]}
-                    for item in soft
-                ],
+                "task": comm(pid, start),
+                "hardirqs": hard,
+                "softirqs": soft,
                 "polls": [
-                    {"device": tables.devices.get(device), "work": work, "budget": budget}
-                    for device, work, budget in polls[poll : poll + group["polls"]]
+                    {"device": device_of(device), "work": work, "budget": budget}
+                    for device, work, budget in polls[poll : poll + polled]
                 ],
-                "interrupted": group["inside"],
-                "end_ns": group["end_ns"],
-                "gap_ns": group["gap_ns"] if group["gap_ns"] >= 0 else None,
+                "interrupted": inside,
+                "end_ns": end,
+                "gap_ns": gap if gap >= 0 else None,
             }
 
 
