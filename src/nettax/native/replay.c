@@ -27,7 +27,7 @@ struct replay *replay_open(bool sliced)
 
 void replay_close(struct replay *replay)
 {
-	for (size_t number = 0; number < REPLAY_EVERY_CPU; number++)
+	for (size_t number = 0; number < EVENT_EVERY_CPU; number++)
 		free(replay->cpus[number]);
 	replay_book_close(&replay->book);
 	free(replay);
@@ -78,9 +78,9 @@ static void lose(struct replay *replay, struct replay_cpu *cpu, uint64_t number)
 	cpu->turned = false;
 }
 
-static void lose_everywhere(struct replay *replay, const struct replay_event *event)
+static void lose_everywhere(struct replay *replay, const struct event *event)
 {
-	for (size_t number = 0; number < REPLAY_EVERY_CPU; number++) {
+	for (size_t number = 0; number < EVENT_EVERY_CPU; number++) {
 		struct replay_cpu *cpu = replay->cpus[number];
 
 		if (!cpu || !cpu->recorded)
@@ -106,7 +106,7 @@ static void settle(struct replay *replay, struct replay_cpu *cpu, uint64_t bille
 }
 
 /* Account for a CPU from now on, or anew. */
-static void begin(struct replay *replay, struct replay_cpu *cpu, const struct replay_event *event)
+static void begin(struct replay *replay, struct replay_cpu *cpu, const struct event *event)
 {
 	replay_stop_clock(replay, cpu);
 	set_out(cpu, event->cpu, replay->now);
@@ -118,30 +118,29 @@ static void begin(struct replay *replay, struct replay_cpu *cpu, const struct re
 }
 
 /* Which of the CPUs that are new in this chunk are told to begin later in it. */
-static void look_ahead(struct replay *replay, const struct replay_event *events, size_t count)
+static void look_ahead(struct replay *replay, const struct event *events, size_t count)
 {
 	memset(replay->begins, UNSEEN, sizeof(replay->begins));
 	for (size_t i = 0; i < count; i++) {
-		if ((events[i].kind != BEGIN && events[i].kind != END) ||
-		    events[i].cpu == REPLAY_EVERY_CPU)
+		if ((events[i].kind != EVENT_BEGIN && events[i].kind != EVENT_END) ||
+		    events[i].cpu == EVENT_EVERY_CPU)
 			continue;
 		if (replay->begins[events[i].cpu] == UNSEEN)
 			replay->begins[events[i].cpu] =
-			    events[i].kind == BEGIN ? AWAITS_BEGIN : NEEDS_NO_BEGIN;
+			    events[i].kind == EVENT_BEGIN ? AWAITS_BEGIN : NEEDS_NO_BEGIN;
 	}
 	replay->looked = true;
 }
 
 /* The CPU that this event is the first of; NULL: it is not recorded yet. */
-static struct replay_cpu *appear(struct replay *replay, const struct replay_event *event,
-				 size_t left)
+static struct replay_cpu *appear(struct replay *replay, const struct event *event, size_t left)
 {
 	struct replay_cpu *cpu;
 
 	if (!replay->looked)
 		look_ahead(replay, event, left);
-	if (event->kind == END ||
-	    (event->kind != BEGIN && replay->begins[event->cpu] == AWAITS_BEGIN))
+	if (event->kind == EVENT_END ||
+	    (event->kind != EVENT_BEGIN && replay->begins[event->cpu] == AWAITS_BEGIN))
 		return NULL;
 	cpu = calloc(1, sizeof(*cpu));
 	if (!cpu) {
@@ -160,40 +159,40 @@ static struct replay_cpu *appear(struct replay *replay, const struct replay_even
 	return cpu;
 }
 
-static void take(struct replay *replay, struct replay_cpu *cpu, const struct replay_event *event)
+static void take(struct replay *replay, struct replay_cpu *cpu, const struct event *event)
 {
 	switch (event->kind) {
-	case HARDIRQ_ENTRY:
-	case VECTOR_ENTRY:
+	case EVENT_HARDIRQ_ENTRY:
+	case EVENT_VECTOR_ENTRY:
 		replay_hard_entry(replay, cpu);
 		break;
-	case HARDIRQ_EXIT:
-	case VECTOR_EXIT:
+	case EVENT_HARDIRQ_EXIT:
+	case EVENT_VECTOR_EXIT:
 		replay_hard_exit(replay, cpu, event);
 		break;
-	case SOFTIRQ_ENTRY:
+	case EVENT_SOFTIRQ_ENTRY:
 		replay_soft_entry(replay, cpu, event);
 		break;
-	case SOFTIRQ_EXIT:
+	case EVENT_SOFTIRQ_EXIT:
 		replay_soft_exit(replay, cpu, event);
 		break;
-	case NAPI_POLL:
+	case EVENT_NAPI_POLL:
 		replay_poll(replay, cpu, event);
 		break;
-	case WAKEUP:
+	case EVENT_WAKEUP:
 		replay_wakeup(replay, event);
 		break;
-	case MIGRATE:
+	case EVENT_MIGRATE:
 		replay_migrate(replay, event);
 		break;
-	case SWITCH:
+	case EVENT_SWITCH:
 		replay_switch(replay, cpu, event);
 		break;
-	case LOST:
+	case EVENT_LOST:
 		lose(replay, cpu, event->value);
 		break;
 	}
-	if (event->kind != SWITCH && event->kind != LOST) {
+	if (event->kind != EVENT_SWITCH && event->kind != EVENT_LOST) {
 		if (event->pid == cpu->pid) {
 			cpu->turned = false;
 		} else if (!cpu->turned) {
@@ -206,17 +205,17 @@ static void take(struct replay *replay, struct replay_cpu *cpu, const struct rep
 }
 
 /* Follow one event, with `left` of the chunk from it on. */
-static void follow(struct replay *replay, const struct replay_event *event, size_t left)
+static void follow(struct replay *replay, const struct event *event, size_t left)
 {
 	bool late = event->time_ns < replay->now;
 	struct replay_cpu *cpu;
 
 	if (!late)
 		replay->now = event->time_ns; /* else the time stands still */
-	if (event->kind == LOST)
+	if (event->kind == EVENT_LOST)
 		replay->totals.lost += event->value;
-	if (event->cpu == REPLAY_EVERY_CPU) {
-		if (event->kind == LOST)
+	if (event->cpu == EVENT_EVERY_CPU) {
+		if (event->kind == EVENT_LOST)
 			lose_everywhere(replay, event);
 		return;
 	}
@@ -225,18 +224,18 @@ static void follow(struct replay *replay, const struct replay_event *event, size
 		cpu = appear(replay, event, left);
 	if (!cpu)
 		return;
-	if (event->kind == BEGIN)
+	if (event->kind == EVENT_BEGIN)
 		begin(replay, cpu, event);
 	else if (!cpu->recorded)
 		return;
-	else if (event->kind == END)
-		settle(replay, cpu, event->flags & FLAG_BILLED ? event->value : REPLAY_NOT_BILLED);
+	else if (event->kind == EVENT_END)
+		settle(replay, cpu, event->flags & EVENT_BILLED ? event->value : REPLAY_NOT_BILLED);
 	else
 		take(replay, cpu, event);
 	cpu->sums.unmatched += late;
 }
 
-int replay_feed(struct replay *replay, const struct replay_event *events, size_t count)
+int replay_feed(struct replay *replay, const struct event *events, size_t count)
 {
 	if (count && !replay->started) {
 		replay->started = true;
@@ -255,7 +254,7 @@ int replay_finish(struct replay *replay)
 	for (size_t place = 0; place < replay->book.pid_count; place++)
 		if (replay->book.pids[place].waits)
 			replay_end_wait(replay, &replay->book.pids[place]);
-	for (size_t number = 0; number < REPLAY_EVERY_CPU; number++)
+	for (size_t number = 0; number < EVENT_EVERY_CPU; number++)
 		if (replay->cpus[number] && replay->cpus[number]->recorded)
 			settle(replay, replay->cpus[number], REPLAY_NOT_BILLED);
 	replay->totals.end_ns = replay->now;
@@ -263,7 +262,7 @@ int replay_finish(struct replay *replay)
 }
 
 const size_t replay_sizes[] = {
-    sizeof(struct replay_event),   sizeof(struct replay_name),	   sizeof(struct replay_totals),
+    sizeof(struct event),	   sizeof(struct replay_name),	   sizeof(struct replay_totals),
     sizeof(struct replay_cpu_row), sizeof(struct replay_task_row),
 };
 
@@ -275,7 +274,7 @@ void replay_read(const struct replay *replay, struct replay_totals *out)
 
 void replay_read_cpus(const struct replay *replay, struct replay_cpu_row *out)
 {
-	for (size_t number = 0; number < REPLAY_EVERY_CPU; number++)
+	for (size_t number = 0; number < EVENT_EVERY_CPU; number++)
 		if (replay->cpus[number])
 			*out++ = replay->cpus[number]->sums;
 }

@@ -12,57 +12,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define REPLAY_VECTORS	  10
+#include "event.h"
+
 #define REPLAY_TRIGGERS	  3
 #define REPLAY_KTHREADS	  3
 #define REPLAY_SLOTS	  40
-#define REPLAY_EVERY_CPU  0xffff
-#define REPLAY_HISTOGRAMS (REPLAY_VECTORS + 2) /* softirqs by vector, hard IRQs, polls */
-
-/* An event, and its kinds and flags: EVENT, Kind and Flag of nettax.events.model. */
-struct replay_event {
-	uint64_t time_ns;
-	int32_t pid;
-	uint16_t cpu;
-	uint8_t kind;
-	uint8_t flags;
-	int32_t id;
-	int32_t a;
-	int32_t b;
-	int32_t c;
-	uint64_t value;
-};
-
-enum {
-	HARDIRQ_ENTRY = 1,
-	HARDIRQ_EXIT = 2,
-	VECTOR_ENTRY = 3,
-	VECTOR_EXIT = 4,
-	SOFTIRQ_ENTRY = 6,
-	SOFTIRQ_EXIT = 7,
-	NAPI_POLL = 8,
-	SWITCH = 9,
-	WAKEUP = 10,
-	MIGRATE = 11,
-	LOST = 15,
-	BEGIN = 16,
-	END = 17,
-};
-
-enum {
-	FLAG_IRQ_EXIT = 1,
-	FLAG_BH_ENABLE = 2,
-	FLAG_PREEMPTED = 4,
-	FLAG_BILLED = 8,
-	FLAG_DEAD = 16,
-};
+#define REPLAY_HISTOGRAMS (EVENT_VECTORS + 2) /* softirqs by vector, hard IRQs, polls */
 
 /* Of a task: the network's kernel threads first, as in KTHREADS of nettax.events.replay. */
 enum {
 	KIND_TASK = REPLAY_KTHREADS,
 };
 
-/* What a CPU comes to; CPU_ROW of nettax.events.replay.engine. Times in ns. */
+/* What a CPU comes to; CpuAccount of nettax.events.replay. Times in ns. */
 struct replay_cpu_row {
 	uint64_t cpu;
 	uint64_t start_ns;
@@ -71,12 +33,12 @@ struct replay_cpu_row {
 	uint64_t idle_interrupted_ns;
 	uint64_t own_ns;
 	uint64_t stolen_hardirq_ns;
-	uint64_t stolen_softirq_ns[REPLAY_VECTORS];
+	uint64_t stolen_softirq_ns[EVENT_VECTORS];
 	uint64_t kthread_ns[REPLAY_KTHREADS];
 	uint64_t lost;
 	uint64_t hard_ns;
-	uint64_t soft_ns[REPLAY_VECTORS];
-	uint64_t soft_count[REPLAY_VECTORS];
+	uint64_t soft_ns[EVENT_VECTORS];
+	uint64_t soft_count[EVENT_VECTORS];
 	uint64_t interrupts;
 	uint64_t ipis;
 	uint64_t polls;
@@ -92,7 +54,7 @@ enum {
 	TASK_UNBILLED = 2, /* for some of its time nothing tells what it was billed */
 };
 
-/* What a task comes to; TASK_ROW of nettax.events.replay.engine. */
+/* What a task comes to; TaskRow of nettax.events.replay.machine. */
 struct replay_task_row {
 	int32_t pid;
 	uint32_t life; /* 0: the first that had this pid */
@@ -103,7 +65,7 @@ struct replay_task_row {
 	uint64_t own_ns;
 	uint64_t billed_ns;
 	uint64_t hard_ns;
-	uint64_t soft_ns[REPLAY_VECTORS];
+	uint64_t soft_ns[EVENT_VECTORS];
 	uint64_t trigger_ns[REPLAY_TRIGGERS];
 	uint64_t displaced_ns[REPLAY_KTHREADS];
 	uint64_t wait_ns;
@@ -134,7 +96,7 @@ struct replay;
 struct replay *replay_open(bool sliced);
 void replay_close(struct replay *replay);
 int replay_name(struct replay *replay, int32_t pid, const struct replay_name *names, size_t count);
-int replay_feed(struct replay *replay, const struct replay_event *events, size_t count);
+int replay_feed(struct replay *replay, const struct event *events, size_t count);
 int replay_finish(struct replay *replay);
 /* Of events, names, totals, CPUs and tasks, in bytes. */
 extern const size_t replay_sizes[5];

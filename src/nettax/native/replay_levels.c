@@ -8,10 +8,10 @@
  */
 #include "replay_state.h"
 
-#define NET_RX	 3		/* include/linux/interrupt.h */
-#define IPIS	 4		/* the first of VECTOR_NAMES: those by which CPUs call each other */
-#define HARDIRQS REPLAY_VECTORS /* rows of the histograms */
-#define POLLS	 (REPLAY_VECTORS + 1)
+#define NET_RX	 3	       /* include/linux/interrupt.h */
+#define IPIS	 4	       /* the first of VECTOR_NAMES: those by which CPUs call each other */
+#define HARDIRQS EVENT_VECTORS /* rows of the histograms */
+#define POLLS	 (EVENT_VECTORS + 1)
 
 enum { TRIGGER_IRQ_EXIT, TRIGGER_BH_ENABLE, TRIGGER_UNKNOWN };
 
@@ -44,8 +44,7 @@ static void close_one(struct replay *replay, struct replay_cpu *cpu, int32_t pid
 	replay_close_slice(replay, cpu, pid, replay->now, REPLAY_NOT_BILLED);
 }
 
-void replay_hard_exit(struct replay *replay, struct replay_cpu *cpu,
-		      const struct replay_event *event)
+void replay_hard_exit(struct replay *replay, struct replay_cpu *cpu, const struct event *event)
 {
 	uint64_t ns;
 
@@ -54,7 +53,7 @@ void replay_hard_exit(struct replay *replay, struct replay_cpu *cpu,
 		cpu->hard_grace = false;
 		return;
 	}
-	cpu->sums.ipis += event->kind == VECTOR_EXIT && event->a < IPIS;
+	cpu->sums.ipis += event->kind == EVENT_VECTOR_EXIT && event->a < IPIS;
 	if (--cpu->depth)
 		return;
 	ns = replay->now - cpu->hard_since;
@@ -67,17 +66,16 @@ void replay_hard_exit(struct replay *replay, struct replay_cpu *cpu,
 		close_one(replay, cpu, event->pid);
 }
 
-void replay_soft_entry(struct replay *replay, struct replay_cpu *cpu,
-		       const struct replay_event *event)
+void replay_soft_entry(struct replay *replay, struct replay_cpu *cpu, const struct event *event)
 {
 	replay_heal(cpu);
 	cpu->vector = event->id;
 	cpu->soft_since = cpu->poll_since = replay->now;
 	cpu->soft_hard = cpu->poll_hard = cpu->sums.hard_ns;
-	if (event->flags & FLAG_BH_ENABLE)
+	if (event->flags & EVENT_BH_ENABLE)
 		cpu->trigger = TRIGGER_BH_ENABLE;
 	else
-		cpu->trigger = event->flags & FLAG_IRQ_EXIT ? TRIGGER_IRQ_EXIT : TRIGGER_UNKNOWN;
+		cpu->trigger = event->flags & EVENT_IRQ_EXIT ? TRIGGER_IRQ_EXIT : TRIGGER_UNKNOWN;
 }
 
 /* Book the softirq under way, as far as it has come: less the hard IRQs inside it. */
@@ -92,10 +90,9 @@ static uint64_t book_softirq(struct replay *replay, struct replay_cpu *cpu)
 	return ns;
 }
 
-void replay_soft_exit(struct replay *replay, struct replay_cpu *cpu,
-		      const struct replay_event *event)
+void replay_soft_exit(struct replay *replay, struct replay_cpu *cpu, const struct event *event)
 {
-	if (cpu->vector != event->id || cpu->vector < 0 || cpu->vector >= REPLAY_VECTORS) {
+	if (cpu->vector != event->id || cpu->vector < 0 || cpu->vector >= EVENT_VECTORS) {
 		cpu->sums.unmatched += !cpu->soft_grace;
 		cpu->soft_grace = false;
 	} else {
@@ -108,7 +105,7 @@ void replay_soft_exit(struct replay *replay, struct replay_cpu *cpu,
 }
 
 /* The event comes after the poll, which began where the one before it ended, or its softirq. */
-void replay_poll(struct replay *replay, struct replay_cpu *cpu, const struct replay_event *event)
+void replay_poll(struct replay *replay, struct replay_cpu *cpu, const struct event *event)
 {
 	uint64_t packets = (int64_t)event->a;
 
@@ -130,6 +127,6 @@ void replay_settle_levels(struct replay *replay, struct replay_cpu *cpu)
 		cpu->sums.hard_ns += replay->now - cpu->hard_since;
 		cpu->taken.hard += replay->now - cpu->hard_since;
 	}
-	if (cpu->vector >= 0 && cpu->vector < REPLAY_VECTORS)
+	if (cpu->vector >= 0 && cpu->vector < EVENT_VECTORS)
 		book_softirq(replay, cpu);
 }

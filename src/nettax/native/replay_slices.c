@@ -22,7 +22,7 @@ static void charge_task(struct replay_task_row *task, int kind, uint64_t length,
 	task->own_ns += own;
 	if (!taken->soft)
 		return;
-	for (int i = 0; i < REPLAY_VECTORS; i++)
+	for (int i = 0; i < EVENT_VECTORS; i++)
 		task->soft_ns[i] += taken->vectors[i];
 	for (int i = 0; i < REPLAY_TRIGGERS; i++)
 		task->trigger_ns[i] += taken->triggers[i];
@@ -47,7 +47,7 @@ static void charge_cpu(struct replay_cpu_row *sums, int kind, uint64_t length,
 	sums->own_ns += own;
 	if (!taken->soft)
 		return;
-	for (int i = 0; i < REPLAY_VECTORS; i++)
+	for (int i = 0; i < EVENT_VECTORS; i++)
 		sums->stolen_softirq_ns[i] += taken->vectors[i];
 }
 
@@ -132,25 +132,25 @@ static void divide(struct replay *replay, struct replay_cpu *cpu, uint64_t bille
 }
 
 /* What it means to the task that leaves, beside its slice. */
-static void leave(struct replay *replay, struct replay_cpu *cpu, const struct replay_event *event,
+static void leave(struct replay *replay, struct replay_cpu *cpu, const struct event *event,
 		  struct replay_pid *pid)
 {
 	struct replay_task_row *task = replay_task_of(&replay->book, pid);
 
 	task->switches++;
 	pid->waits = false;
-	if (event->flags & FLAG_DEAD) {
+	if (event->flags & EVENT_DEAD) {
 		task->flags |= TASK_EXITED;
 		pid->task = REPLAY_NO_PLACE;
 		pid->life++;
-	} else if (event->flags & FLAG_PREEMPTED || event->a == 0) {
+	} else if (event->flags & EVENT_PREEMPTED || event->a == 0) {
 		replay_begin_wait(replay, pid, cpu->sums.cpu);
 	}
 }
 
-void replay_switch(struct replay *replay, struct replay_cpu *cpu, const struct replay_event *event)
+void replay_switch(struct replay *replay, struct replay_cpu *cpu, const struct event *event)
 {
-	uint64_t billed = event->flags & FLAG_BILLED ? event->value : REPLAY_NOT_BILLED;
+	uint64_t billed = event->flags & EVENT_BILLED ? event->value : REPLAY_NOT_BILLED;
 	int32_t left = event->pid < 0 ? replay_current(cpu) : event->pid;
 	uint32_t place;
 	struct replay_pid *came;

@@ -38,7 +38,7 @@ struct replay_book {
 struct replay_taken {
 	uint64_t hard;
 	uint64_t soft; /* the sum of what follows */
-	uint64_t vectors[REPLAY_VECTORS];
+	uint64_t vectors[EVENT_VECTORS];
 	uint64_t triggers[REPLAY_TRIGGERS];
 	uint64_t interrupts;
 };
@@ -88,8 +88,8 @@ struct replay {
 	uint64_t everywhere_since; /* when that was last; 0: never */
 	struct replay_totals totals;
 	struct replay_book book;
-	struct replay_cpu *cpus[REPLAY_EVERY_CPU];
-	uint8_t begins[REPLAY_EVERY_CPU];
+	struct replay_cpu *cpus[EVENT_EVERY_CPU];
+	uint8_t begins[EVENT_EVERY_CPU];
 };
 
 /* replay_book.c. Pointers hold until the next pid or task is asked for. */
@@ -104,18 +104,15 @@ bool replay_names(struct replay_book *book, int32_t pid, const struct replay_nam
 
 /* replay_levels.c: hard IRQs, softirqs, polls. */
 void replay_hard_entry(const struct replay *replay, struct replay_cpu *cpu);
-void replay_hard_exit(struct replay *replay, struct replay_cpu *cpu,
-		      const struct replay_event *event);
-void replay_soft_entry(struct replay *replay, struct replay_cpu *cpu,
-		       const struct replay_event *event);
-void replay_soft_exit(struct replay *replay, struct replay_cpu *cpu,
-		      const struct replay_event *event);
-void replay_poll(struct replay *replay, struct replay_cpu *cpu, const struct replay_event *event);
+void replay_hard_exit(struct replay *replay, struct replay_cpu *cpu, const struct event *event);
+void replay_soft_entry(struct replay *replay, struct replay_cpu *cpu, const struct event *event);
+void replay_soft_exit(struct replay *replay, struct replay_cpu *cpu, const struct event *event);
+void replay_poll(struct replay *replay, struct replay_cpu *cpu, const struct event *event);
 void replay_heal(struct replay_cpu *cpu);
 void replay_settle_levels(struct replay *replay, struct replay_cpu *cpu);
 
 /* replay_slices.c: what tasks had of a CPU. */
-void replay_switch(struct replay *replay, struct replay_cpu *cpu, const struct replay_event *event);
+void replay_switch(struct replay *replay, struct replay_cpu *cpu, const struct event *event);
 void replay_close_slice(struct replay *replay, struct replay_cpu *cpu, int32_t pid, uint64_t end,
 			uint64_t billed);
 int32_t replay_current(const struct replay_cpu *cpu);
@@ -125,7 +122,7 @@ void replay_start_clock(struct replay *replay, struct replay_cpu *cpu);
 void replay_stop_clock(const struct replay *replay, struct replay_cpu *cpu);
 void replay_begin_wait(const struct replay *replay, struct replay_pid *pid, int32_t number);
 void replay_end_wait(struct replay *replay, struct replay_pid *pid);
-void replay_wakeup(struct replay *replay, const struct replay_event *event);
-void replay_migrate(struct replay *replay, const struct replay_event *event);
+void replay_wakeup(struct replay *replay, const struct event *event);
+void replay_migrate(struct replay *replay, const struct event *event);
 
 #endif

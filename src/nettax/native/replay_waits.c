@@ -30,7 +30,7 @@ void replay_start_clock(struct replay *replay, struct replay_cpu *cpu)
 
 static const struct replay_cpu *cpu_at(const struct replay *replay, int32_t number)
 {
-	return number >= 0 && number < REPLAY_EVERY_CPU ? replay->cpus[number] : NULL;
+	return number >= 0 && number < EVENT_EVERY_CPU ? replay->cpus[number] : NULL;
 }
 
 void replay_begin_wait(const struct replay *replay, struct replay_pid *pid, int32_t number)
@@ -59,7 +59,7 @@ void replay_end_wait(struct replay *replay, struct replay_pid *pid)
 	}
 }
 
-void replay_wakeup(struct replay *replay, const struct replay_event *event)
+void replay_wakeup(struct replay *replay, const struct event *event)
 {
 	struct replay_pid *pid;
 
@@ -70,7 +70,7 @@ void replay_wakeup(struct replay *replay, const struct replay_event *event)
 		replay_begin_wait(replay, pid, event->a);
 }
 
-void replay_migrate(struct replay *replay, const struct replay_event *event)
+void replay_migrate(struct replay *replay, const struct event *event)
 {
 	struct replay_pid *pid;
 

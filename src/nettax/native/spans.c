@@ -32,7 +32,7 @@ struct cpu {
 	uint64_t end;  /* of the group */
 	uint64_t next; /* the first entry since; 0: none */
 	uint64_t poll_since;
-	uint64_t raised[REPLAY_VECTORS];
+	uint64_t raised[EVENT_VECTORS];
 };
 
 struct spans {
@@ -40,7 +40,7 @@ struct spans {
 	size_t held;
 	bool full; /* there was no memory */
 	int cpu_limit;
-	struct cpu *cpus[REPLAY_EVERY_CPU];
+	struct cpu *cpus[EVENT_EVERY_CPU];
 };
 
 struct spans *spans_open(void)
@@ -80,12 +80,12 @@ static void *grown(void *array, size_t count, size_t *room, size_t size)
 
 static bool is_rx(const struct span *span)
 {
-	return span->kind == SOFTIRQ_ENTRY && span->id == NET_RX;
+	return span->kind == EVENT_SOFTIRQ_ENTRY && span->id == NET_RX;
 }
 
 static bool is_hard(const struct span *span)
 {
-	return span->kind != SOFTIRQ_ENTRY;
+	return span->kind != EVENT_SOFTIRQ_ENTRY;
 }
 
 /* Give what is held of a group, and forget it. */
@@ -212,12 +212,12 @@ static void give_up(struct spans *spans, struct cpu *cpu, struct spans_out *out)
 	settle(spans, cpu, out);
 }
 
-static void enter(struct spans *spans, struct cpu *cpu, const struct replay_event *event,
+static void enter(struct spans *spans, struct cpu *cpu, const struct event *event,
 		  struct spans_out *out)
 {
-	bool soft = event->kind == SOFTIRQ_ENTRY;
+	bool soft = event->kind == EVENT_SOFTIRQ_ENTRY;
 	uint64_t *raised =
-	    soft && event->id >= 0 && event->id < REPLAY_VECTORS ? &cpu->raised[event->id] : NULL;
+	    soft && event->id >= 0 && event->id < EVENT_VECTORS ? &cpu->raised[event->id] : NULL;
 	struct span *more;
 
 	if (cpu->depth == MOST_DEPTH || cpu->span_count - cpu->group_spans >= MOST_HELD)
@@ -265,7 +265,7 @@ static void close_one(struct cpu *cpu, uint64_t now, uint8_t state)
 	}
 }
 
-static void leave(struct spans *spans, struct cpu *cpu, const struct replay_event *event,
+static void leave(struct spans *spans, struct cpu *cpu, const struct event *event,
 		  struct spans_out *out)
 {
 	const struct span *span = cpu->depth ? cpu->spans + cpu->stack[cpu->depth - 1] : NULL;
@@ -279,7 +279,7 @@ static void leave(struct spans *spans, struct cpu *cpu, const struct replay_even
 		settle(spans, cpu, out);
 }
 
-static void poll(struct spans *spans, struct cpu *cpu, const struct replay_event *event,
+static void poll(struct spans *spans, struct cpu *cpu, const struct event *event,
 		 struct spans_out *out)
 {
 	struct poll found = {
@@ -328,39 +328,39 @@ static void cut(struct spans *spans, struct cpu *cpu, uint64_t now, struct spans
 	give_up(spans, cpu, out);
 }
 
-static void one(struct spans *spans, struct cpu *cpu, const struct replay_event *event,
+static void one(struct spans *spans, struct cpu *cpu, const struct event *event,
 		struct spans_out *out)
 {
 	switch (event->kind) {
-	case HARDIRQ_ENTRY:
-	case VECTOR_ENTRY:
-	case SOFTIRQ_ENTRY:
+	case EVENT_HARDIRQ_ENTRY:
+	case EVENT_VECTOR_ENTRY:
+	case EVENT_SOFTIRQ_ENTRY:
 		enter(spans, cpu, event, out);
 		break;
-	case HARDIRQ_EXIT:
-	case VECTOR_EXIT:
-	case SOFTIRQ_EXIT:
+	case EVENT_HARDIRQ_EXIT:
+	case EVENT_VECTOR_EXIT:
+	case EVENT_SOFTIRQ_EXIT:
 		leave(spans, cpu, event, out);
 		break;
-	case NAPI_POLL:
+	case EVENT_NAPI_POLL:
 		poll(spans, cpu, event, out);
 		break;
 	case RAISE:
-		if (event->id >= 0 && event->id < REPLAY_VECTORS && !cpu->raised[event->id])
+		if (event->id >= 0 && event->id < EVENT_VECTORS && !cpu->raised[event->id])
 			cpu->raised[event->id] = event->time_ns;
 		break;
-	case SWITCH:
+	case EVENT_SWITCH:
 		cpu->switches++;
 		give_up(spans, cpu, out);
 		break;
-	case LOST:
-	case BEGIN:
+	case EVENT_LOST:
+	case EVENT_BEGIN:
 		/* Nobody knows what came next. */
 		give_up(spans, cpu, out);
 		give_group(spans, cpu, out);
 		memset(cpu->raised, 0, sizeof(cpu->raised));
 		break;
-	case END:
+	case EVENT_END:
 		cut(spans, cpu, event->time_ns, out);
 		give_group(spans, cpu, out);
 		break;
@@ -395,14 +395,13 @@ static uint64_t known(const struct spans *spans)
 	return least;
 }
 
-int spans_feed(struct spans *spans, const struct replay_event *events, size_t count,
-	       struct spans_out *out)
+int spans_feed(struct spans *spans, const struct event *events, size_t count, struct spans_out *out)
 {
-	for (const struct replay_event *event = events; event < events + count; event++) {
+	for (const struct event *event = events; event < events + count; event++) {
 		struct cpu *cpu;
 
 		spans->now = event->time_ns;
-		if (event->cpu == REPLAY_EVERY_CPU) {
+		if (event->cpu == EVENT_EVERY_CPU) {
 			for (int i = 0; i < spans->cpu_limit; i++)
 				if (spans->cpus[i])
 					one(spans, spans->cpus[i], event, out);

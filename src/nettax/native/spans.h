@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "replay.h"
+#include "event.h"
 
 /* SPAN of nettax.events.spans. Times in ns. */
 struct span {
@@ -86,7 +86,7 @@ void spans_close(struct spans *spans);
 /* How many spans and polls are held, of which the next batch may give all. */
 size_t spans_held(const struct spans *spans);
 /* These give 0 or an errno. */
-int spans_feed(struct spans *spans, const struct replay_event *events, size_t count,
+int spans_feed(struct spans *spans, const struct event *events, size_t count,
 	       struct spans_out *out);
 int spans_finish(struct spans *spans, struct spans_out *out);
 

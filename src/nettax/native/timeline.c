@@ -139,7 +139,7 @@ static void put_steps(struct sheet *sheet, const struct timeline_part *part,
 
 	for (span = outer(span, end); span; first = false) {
 		uint32_t label = part->labels[span - part->spans];
-		bool hard = span->kind != SOFTIRQ_ENTRY;
+		bool hard = span->kind != EVENT_SOFTIRQ_ENTRY;
 		uint64_t few[FEW], sum = 0;
 		size_t rounds = 0, polled = 0;
 
