@@ -6,12 +6,12 @@ is readable up to its last whole chunk.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -32,6 +32,8 @@ from nettax.events.model import (
     Tables,
     Task,
 )
+from nettax.events.order import Sorter
+from nettax.events.records import EVENT_BYTES, Row, native
 
 __all__ = [
     "MAGIC",
@@ -49,7 +51,7 @@ SCHEMA = "nettax.recording/1"
 MAGIC = b'{"schema": "nettax.recording/'
 MOST_HEADER = 1 << 20  # bytes of the first line
 MOST_CHUNK = 64 << 20
-EMIT = 1 << 16  # events that are worth sorting at once
+RING_HEADER = 8  # bytes before each record
 
 NOTE = np.dtype(
     [
@@ -186,18 +188,6 @@ class _Chunk(NamedTuple):
     checksum: int
 
 
-@dataclass(slots=True)
-class _Pending:
-    """Events of one chunk that were not handed out yet, in order of time."""
-
-    events: EventArray
-
-    def take(self, until_ns: int) -> EventArray:
-        count = int(np.searchsorted(self.events["time_ns"], until_ns))
-        taken, self.events = self.events[:count], self.events[count:]
-        return taken
-
-
 class NativeRecording(Recording):
     """A recording made by `nettax record`."""
 
@@ -313,7 +303,7 @@ class NativeRecording(Recording):
 
         self._untold = list(self._losses(facts))
 
-    def _losses(self, facts: Mapping[str, Any]) -> Iterator[EventArray]:
+    def _losses(self, facts: Mapping[str, Any]) -> Iterator[Row]:
         """Those of which no event in the stream tells: at the end, then."""
         end_ns = facts.get("last_ns", 0)
         for cpu, (_, _, _, untold) in facts.get("lost", {}).items():
@@ -356,36 +346,28 @@ class NativeRecording(Recording):
         return bool(self.facts.get("ended"))
 
     def rows(self) -> Iterator[memoryview]:
-        for chunk in self.chunks():
-            yield np.ascontiguousarray(chunk).view(np.uint8).data
-
-    def chunks(self) -> Iterator[EventArray]:
         """All events, merged by time: what is held at a time is about one chunk of each CPU."""
         order = sorted(c for c in self._chunks if c.kind == ChunkKind.EVENTS)
-        pending: list[_Pending] = []
-        held, most = 0, EMIT
-        for i, chunk in enumerate(order):
-            pending.append(_Pending(self._events(chunk)))
-            held += len(pending[-1].events)
-            last = i + 1 == len(order)
-            if held < most and not last:
-                continue
-            until = 2**64 - 1 if last else order[i + 1].first_ns
-            yield from _merged([p.take(until) for p in pending])
-            pending = [p for p in pending if len(p.events)]
-            held = sum(len(p.events) for p in pending)
-            most = held + EMIT
-        yield from self._untold
+        sorter = Sorter()
+        for chunk in order:
+            yield from sorter.until(max(chunk.first_ns - 1, 0))
+            yield from self._events(chunk, sorter)
+        yield from sorter.rest()
+        self.damage += [damage for damage in sorter.damage() if damage not in self.damage]
+        if self._untold:
+            yield memoryview((Row * len(self._untold))(*self._untold)).cast("B")
 
-    def _events(self, chunk: _Chunk) -> EventArray:
+    def _events(self, chunk: _Chunk, sorter: Sorter) -> Iterator[memoryview]:
+        count = chunk.length // (EVENT_BYTES + RING_HEADER)
         data = self._payload(chunk)
         if data is None:
-            return _lost(chunk.cpu, chunk.first_ns, chunk.length // (EVENT.itemsize + 8))
-        events = records(data, EVENT)
-        times = events["time_ns"]
-        if (times[1:] < times[:-1]).any():  # an interrupt came between the clock and the ring
-            events = events[np.argsort(times, kind="stable")]
-        return events
+            lost = _lost(chunk.cpu, chunk.first_ns, count)
+            ctypes.memmove(sorter.room(1), ctypes.byref(lost), EVENT_BYTES)
+            yield from sorter.added(1)
+        else:
+            count = min(count, len(data) // (EVENT_BYTES + RING_HEADER))
+            native().event_unwrap(data, count, sorter.room(count))
+            yield from sorter.added(count)
 
     def close(self) -> None:
         """Close the file. May be called twice."""
@@ -415,19 +397,8 @@ def records(data: bytes | memoryview, dtype: np.dtype[Any]) -> EventArray:
     return np.frombuffer(data, form, memoryview(data).nbytes // stride)["r"].copy()
 
 
-def _merged(parts: list[EventArray]) -> Iterator[EventArray]:
-    parts = [part for part in parts if len(part)]
-    if not parts:
-        return
-    if len(parts) == 1:
-        yield parts[0]
-        return
-    events = np.concatenate(parts)
-    yield events[np.argsort(events["time_ns"], kind="stable")]
-
-
-def _lost(cpu: int, time_ns: int, count: int) -> EventArray:
-    event = np.zeros(1, EVENT)
-    event["time_ns"], event["cpu"], event["kind"] = time_ns, cpu, Kind.LOST
-    event["pid"], event["value"] = NO_PID, count
-    return event
+def _lost(cpu: int, time_ns: int, count: int) -> Row:
+    """:raises OverflowError: no event can say so"""
+    if not (0 <= cpu <= EVERY_CPU and 0 <= time_ns < 1 << 64 and 0 <= count < 1 << 64):
+        raise OverflowError(f"{count} events lost on CPU {cpu} at {time_ns}")
+    return Row(time_ns=time_ns, pid=NO_PID, cpu=cpu, kind=Kind.LOST, value=count)

@@ -222,6 +222,7 @@ def native() -> ctypes.CDLL:
         ("walk_resync", c_size_t, [data, c_size_t, c_bool, c_size_t]),
         ("decode_samples", c_int, [c_void_p, data, data, c_uint32, data, progress]),
         ("decode_pages", c_int, [c_void_p, data, c_size_t, data, progress]),
+        ("event_unwrap", None, [data, c_size_t, data]),
         ("order_add", None, [order, c_size_t]),
         ("order_take", c_size_t, [order, c_uint64, data, c_size_t]),
         ("order_settle", None, [order]),

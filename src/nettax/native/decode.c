@@ -27,23 +27,26 @@ void decode_index(struct decode_plan *plan, const uint64_t *numbers, const uint3
 	}
 }
 
-static uint64_t hashed(uint32_t whose, int32_t number, const char *text, size_t length)
+/* Of whom a name is. */
+static inline uint64_t hashed(uint32_t whose, int32_t number)
 {
-	uint64_t hash = decode_mixed((uint64_t)whose << 32 | (uint32_t)number) + length;
+	return decode_mixed((uint64_t)whose << 32 | (uint32_t)number) | 1;
+}
 
+/* Of whom it is, and what it is. */
+static inline uint64_t hashed_with(uint64_t hash, const char *text, size_t length)
+{
+	uint64_t word;
+
+	hash += length;
 	for (; length >= 8; text += 8, length -= 8) {
-		uint64_t word;
-
 		memcpy(&word, text, 8);
 		hash = decode_mixed(hash ^ word);
 	}
-	if (length) {
-		uint64_t word = 0;
-
-		memcpy(&word, text, length);
-		hash = decode_mixed(hash ^ word);
-	}
-	return decode_mixed(hash) | 1;
+	word = 0;
+	for (size_t i = 0; i < length; i++)
+		word = word << 8 | (uint8_t)text[i];
+	return decode_mixed(hash ^ word) | 1;
 }
 
 static struct decode_seen *set_of(const struct decode_plan *plan, uint64_t hash)
@@ -74,7 +77,7 @@ static void note_seen(struct decode_plan *plan, uint64_t hash, uint32_t number)
 void decode_note(struct decode_plan *plan, uint32_t whose, const char *text, uint32_t length,
 		 uint32_t number)
 {
-	note_seen(plan, hashed(whose, 0, text, length), number);
+	note_seen(plan, hashed_with(hashed(whose, 0), text, length), number);
 }
 
 static inline int64_t number_at(const uint8_t *at, const struct decode_field *field, bool swapped)
@@ -143,9 +146,11 @@ static inline void look_at_name(struct decode_plan *plan, const struct decode_te
 		if (text->whose != DECODE_IRQ && number <= 0)
 			return;
 	}
-	if (!any)
+	hash = hashed(text->whose, number);
+	if (!any) {
 		name = text_at(text, raw, size, swapped, &length);
-	hash = hashed(text->whose, number, any ? NULL : name, length);
+		hash = hashed_with(hash, name, length);
+	}
 	seen = text->whose == DECODE_RENAME ? NULL : find_seen(plan, hash);
 	if (seen) {
 		if (text->whose == DECODE_DEVICE)

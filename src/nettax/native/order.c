@@ -4,17 +4,29 @@
 #include <stdbool.h>
 #include <string.h>
 
-#define BACK 32 /* rows over which a late one is carried */
+#define BACK	    32 /* rows over which a late one is carried */
+#define RING_HEADER 8
 
-/* The place of a late row among the last ones of its run; the run's end if it is not there. */
-static size_t place_of(const struct event *rows, const struct order_run *run, uint64_t time_ns)
+void event_unwrap(const uint8_t *records, size_t count, struct event *rows)
 {
-	size_t least = run->end - run->next > BACK ? run->end - BACK : run->next;
+	for (; count; count--, rows++, records += RING_HEADER + sizeof *rows)
+		memcpy(rows, records + RING_HEADER, sizeof *rows);
+}
 
-	for (size_t at = run->end; at > least; at--)
-		if (rows[at - 1].time_ns <= time_ns)
-			return at;
-	return least == run->next && run->next < run->end ? least : run->end;
+/* Carry the row behind a run to its place among the run's last ones; false: that is not there. */
+static bool carry_back(struct event *rows, const struct order_run *run)
+{
+	struct event row = rows[run->end];
+	size_t least = run->end - run->next > BACK ? run->end - BACK : run->next;
+	size_t at = run->end;
+
+	while (at > least && rows[at - 1].time_ns > row.time_ns)
+		at--;
+	if (at == run->end || (at == least && least > run->next))
+		return false;
+	memmove(&rows[at + 1], &rows[at], (run->end - at) * sizeof *rows);
+	rows[at] = row;
+	return true;
 }
 
 /* Take in rows that were written behind those that wait. */
@@ -26,24 +38,20 @@ void order_add(struct order *order, size_t added)
 
 	order->heaped = false;
 	for (size_t i = order->count; i < order->count + added; i++) {
-		struct event row = rows[i];
-		size_t place = end;
+		uint64_t time_ns = rows[i].time_ns;
 
-		if (row.time_ns >= EVENT_NEVER) {
+		if (time_ns >= EVENT_NEVER) {
 			order->absurd++;
 			continue;
 		}
-		if (run && row.time_ns < rows[end - 1].time_ns) {
-			place = place_of(rows, run, row.time_ns);
-			if (place == end)
-				run = NULL;
-		}
+		if (end != i)
+			rows[end] = rows[i];
+		if (run && time_ns < rows[end - 1].time_ns && !carry_back(rows, run))
+			run = NULL;
 		if (!run) {
 			run = &order->runs[order->run_count++];
 			*run = (struct order_run){.next = end, .end = end};
 		}
-		memmove(&rows[place + 1], &rows[place], (end - place) * sizeof *rows);
-		rows[place] = row;
 		run->end = ++end;
 	}
 	order->count = end;

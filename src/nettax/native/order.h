@@ -33,6 +33,8 @@ struct order {
 	uint64_t absurd;    /* rows dropped because their times, of centuries, are corrupt */
 };
 
+/* Events out of so many records of nettax's own rings, each behind its header. */
+void event_unwrap(const uint8_t *records, size_t count, struct event *rows);
 void order_add(struct order *order, size_t added);
 size_t order_take(struct order *order, uint64_t until_ns, struct event *out, size_t room);
 void order_settle(struct order *order);
