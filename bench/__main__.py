@@ -10,7 +10,17 @@ from typing import Any
 
 import click
 
-from bench import compare_tools, export, own_cost, reading, record, replay, startup, top
+from bench import (
+    compare_tools,
+    export,
+    own_cost,
+    reading,
+    record,
+    replay,
+    report,
+    startup,
+    top,
+)
 from nettax.experiment.environment import environment
 from nettax.host import recover
 
@@ -22,6 +32,7 @@ PARTS: dict[str, Part] = {
     "reading": (reading.reading_cost, reading.text),
     "record": (record.record_cost, record.text),
     "replay": (replay.replay_cost, replay.text),
+    "report": (report.report_cost, report.text),
     "top": (top.top_cost, top.text),
     "export": (export.export_cost, export.text),
     "own-cost": (own_cost.own_cost, own_cost.text),
