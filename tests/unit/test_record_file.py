@@ -119,6 +119,8 @@ def test_what_no_event_tells_of_is_lost_at_the_end(tmp_path: Path) -> None:
         {"missed": "many"},
         {"missed": 1, "last_ns": -5},
         {"squeezed_end": [1]},
+        {"untraced": [1]},
+        {"untraced": {"0": {"softirqs": 1}}},
         {"kinds": {"NOISE": 1}},
     ],
 )

@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <linux/bpf.h>
+#include <linux/if_ether.h>
 #include <linux/in.h>
 #include <linux/types.h>
 #include <bpf/bpf_endian.h>

@@ -127,6 +127,12 @@ static __always_inline void settle_cpu(struct cpu *c, struct task_struct *task)
 	}
 }
 
+/* What moves when a hard IRQ, or a softirq in its wake, has come. */
+static __always_inline __u64 interrupted(struct cpu *c)
+{
+	return *(volatile __u64 *)&c->totals.interrupts + *(volatile __s64 *)&c->soft_ns;
+}
+
 /* Run by the user side on the CPU in question (BPF_PROG_RUN with BPF_F_TEST_RUN_ON_CPU): from an
  * IPI, or, on the caller's own CPU, from its system call. */
 SEC("raw_tp/settle")
@@ -134,16 +140,20 @@ int settle(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct cpu *c = cpu_state(bpf_get_smp_processor_id());
 	struct task_struct *task = bpf_get_current_task_btf();
-	__u64 request = ctx->args[0];
+	__u64 request = ctx->args[0], before;
 
 	if (!c)
 		return 0;
 	if (c->booking)
 		return 1; /* try again */
+	before = interrupted(c);
 	if (c->totals.armed)
 		settle_cpu(c, task);
 	else if (request == REQUEST_ARM)
 		arm(c, task); /* the first reading: nothing yet */
+	/* One came in the middle, on the caller's own CPU: the reading is of no one time. */
+	if (interrupted(c) != before)
+		return 1;
 	if (request == REQUEST_DISARM) {
 		c->totals.armed = 0;
 		stop_clock(c, c->totals.now_ns);

@@ -78,6 +78,7 @@ struct counts {
 	__u32 softirqs[NR_VECTORS];
 	__u32 switches;
 	__u32 packets;
+	__u32 tagged; /* of them, by a VLAN: the kernel may count them once more, without the tag */
 };
 
 /* What a CPU lost for want of room. */

@@ -166,32 +166,19 @@ def command(
 
 
 def _tell(written: Sequence[Path], facts: Mapping[str, Any]) -> None:
+    from nettax.events.native_file import untraced
+    from nettax.report.replay import untraced_text
+
     lost = sum(lost[0] for lost in facts["lost"].values()) + facts["missed"]
+    hidden = untraced_text(untraced(facts))
     megabytes = sum(path.stat().st_size for path in written) / 1e6
     click.echo(
-        f"nettax: {count(facts['events'])} events, lost {lost}{_untraced(facts['untraced'])}; "
+        f"nettax: {count(facts['events'])} events, lost {lost}{hidden and f', {hidden}'}; "
         f"{megabytes:.1f} MB in {', '.join(map(str, written))}\n"
         f"nettax itself: {time.process_time():.2f} s of CPU in user space\n"
         f"See it: nettax report {written[-1]}",
         err=True,
     )
-
-
-def _untraced(by_cpu: Mapping[int, Mapping[str, Any]] | None) -> str:
-    """What this host has hidden from tracing, if anything."""
-    rows = (by_cpu or {}).values()
-    totals = {
-        "softirq": sum(sum(row["softirqs"]) for row in rows),
-        "switch": sum(row["switches"] for row in rows),
-        "packet": sum(row["packets"] or 0 for row in rows),
-    }
-    told = ", ".join(_plural(number, what) for what, number in totals.items() if number)
-    return f", untraced {told}" if told else ""
-
-
-def _plural(number: int, what: str) -> str:
-    ending = "" if number == 1 else "es" if what.endswith("ch") else "s"
-    return f"{number} {what}{ending}"
 
 
 def _until(end: End, duration: float | None) -> Callable[[float], bool]:

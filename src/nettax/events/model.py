@@ -296,6 +296,8 @@ class Recording(ABC):
     damage: list[Damage]
     squeezed: Mapping[int, int] | None = None
     """NET_RX softirqs that ended with work left, by CPU, over the recording; None: not recorded."""
+    untraced: Mapping[str, int] | None = None
+    """`softirqs`, `switches` and `packets` that the kernel counted and hid; None: not told."""
 
     @abstractmethod
     def rows(self) -> Iterator[memoryview]:

@@ -45,6 +45,7 @@ __all__ = [
     "Writer",
     "layout",
     "records",
+    "untraced",
 ]
 
 SCHEMA = "nettax.recording/1"
@@ -93,6 +94,19 @@ def layout(dtype: np.dtype[Any]) -> dict[str, Any]:
     return {
         "bytes": dtype.itemsize + 8,
         "fields": [[name, fields[name][0].str, fields[name][1] + 8] for name in dtype.names or ()],
+    }
+
+
+def untraced(facts: Mapping[str, Any]) -> dict[str, int] | None:
+    """Of all CPUs: softirqs, switches and packets that went untraced; None: not told."""
+    by_cpu = facts.get("untraced")
+    if by_cpu is None:
+        return None
+    rows = by_cpu.values()
+    return {
+        "softirqs": sum(sum(row["softirqs"]) for row in rows),
+        "switches": sum(row["switches"] for row in rows),
+        "packets": sum(row["packets"] or 0 for row in rows),
     }
 
 
@@ -302,6 +316,7 @@ class NativeRecording(Recording):
             }
 
         self._untold = list(self._losses(facts))
+        self.untraced = untraced(facts)
 
     def _losses(self, facts: Mapping[str, Any]) -> Iterator[Row]:
         """Those of which no event in the stream tells: at the end, then."""

@@ -63,7 +63,9 @@ class Untraced:
     """Runs, by vector."""
     switches: int
     packets: int | None
-    """Passes through netif_receive_skb, matching or not; None: packets are not recorded."""
+    """Passes through netif_receive_skb, matching or not; None: packets are not recorded.
+
+    At least so many: the kernel may count a packet twice that a VLAN tagged."""
 
     def __bool__(self) -> bool:
         """Whether there is anything."""
@@ -273,7 +275,8 @@ class Recorder:
         found = {}
         for cpu in self.cpus:
             now, then = self._uncounted(cpu), self._untraced_then[cpu]
-            *softirqs, switches, packets = map(_growth, now, then)
+            *softirqs, switches, packets, tagged = map(_growth, now, then)
+            packets -= min(max(packets, 0), tagged)
             row = Untraced(tuple(softirqs), switches, packets if self._packets else None)
             if row:
                 found[cpu] = row
@@ -281,7 +284,7 @@ class Recorder:
 
     def _uncounted(self, cpu: int) -> tuple[int, ...]:
         row = self._untraced.unpack(self._states, cpu * self._stride + self._untraced_at)
-        return (*row.softirqs, row.switches, row.packets)
+        return (*row.softirqs, row.switches, row.packets, row.tagged)
 
     def notes_lost(self) -> int:
         """Names for which there was no room; each is told again at its next event."""

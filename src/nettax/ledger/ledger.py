@@ -202,7 +202,8 @@ class Ledger:
         offline = set()
         for cpu in self.cpus:
             try:
-                # It declines while a softirq's end is being booked on that CPU: for some ns.
+                # It declines while a softirq's end is being booked on that CPU, for some ns, and
+                # when an interrupt came in the middle of it.
                 while self._settle.run(request, cpu=cpu):
                     pass
             except OSError as error:

@@ -285,7 +285,10 @@ _PARQUET = (
 
 _VICTIMS_JSON = (
     Field("schema", "nettax.replay/1"),
-    Field("recording", "`format`, `clock`, `machine`, `events`; `damage`: what was not readable"),
+    Field(
+        "recording",
+        "`format`, `clock`, `machine`, `events`; `untraced`: hidden by the host; `damage`",
+    ),
     Field("interval", "`start_ns` of the clock, and `wall_ns`"),
     Field("cpus", "rows as in nettax.stat/1, with null where the recording does not tell"),
     Field("total", "these added up"),

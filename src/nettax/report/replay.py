@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from nettax.report import interval
 from nettax.report.interval import cpus_table, histogram_text, payers_table
 from nettax.report.table import count, signed_percent
 
-__all__ = ["document", "tasks_csv", "text"]
+__all__ = ["document", "tasks_csv", "text", "untraced_text"]
 
 SCHEMA = "nettax.replay/1"
 
@@ -41,6 +41,7 @@ def document(
             "clock": recording.clock,
             "machine": asdict(recording.machine),
             "events": replayed.recorded,
+            "untraced": recording.untraced,
             "damage": [asdict(part) for part in recording.damage],
         },
         "interval": {"start_ns": replayed.start_ns, "wall_ns": replayed.wall_ns},
@@ -93,6 +94,12 @@ def _heading(replayed: Replayed, recording: Recording) -> str:
     )
 
 
+def untraced_text(untraced: Mapping[str, int] | None) -> str:
+    """`untraced: softirqs 3, packets 128`; nothing, if there are none or nobody knows."""
+    parts = [f"{what} {number}" for what, number in (untraced or {}).items() if number]
+    return f"untraced: {', '.join(parts)}" if parts else ""
+
+
 def _footer(marked: Replayed, recording: Recording) -> str:
     wall = sum(cpu.wall_ns for cpu in marked.cpus)
     total = CpuShare.total(marked.cpus).residual_ns
@@ -101,6 +108,8 @@ def _footer(marked: Replayed, recording: Recording) -> str:
         f"residual {signed_percent(total, wall)} % · lost {events.lost} · "
         f"unmatched {events.unmatched} · inferred {100 * events.inferred_ns / (wall or 1):.1f} %"
     ]
+    if hidden := untraced_text(recording.untraced):
+        lines.append(f"{hidden} (hidden by the host that recorded)")
     lines += [f"byte {part.offset}: {part.what}" for part in recording.damage[:5]]
     if len(recording.damage) > 5:
         lines.append(f"and {len(recording.damage) - 5} more parts that could not be read")

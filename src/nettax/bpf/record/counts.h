@@ -49,6 +49,7 @@ static __noinline int count_untraced(struct cpu *c)
 			c->untraced.softirqs[i] = before.softirqs[i] - c->traced.softirqs[i];
 		c->untraced.switches = before.switches - c->traced.switches;
 		c->untraced.packets = before.packets - c->traced.packets;
+		c->untraced.tagged = c->traced.tagged;
 		barrier();
 		count_kernel(c->percpu_base, &after);
 		if (same(&before, &after))

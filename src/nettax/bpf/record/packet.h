@@ -80,6 +80,14 @@ static __always_inline void find_port(const struct frame *frame, __u64 network, 
 		e->c = ip[at + 2] << 8 | ip[at + 3];
 }
 
+static __always_inline bool is_tagged(struct sk_buff *skb)
+{
+	__u16 protocol = READ(skb, protocol);
+
+	return READ(skb, vlan_proto) || protocol == bpf_htons(ETH_P_8021Q) ||
+	       protocol == bpf_htons(ETH_P_8021AD);
+}
+
 /* Loaded only when packets are asked for. */
 TP(netif_receive_skb)
 int BPF_PROG(netif_receive_skb, struct sk_buff *skb)
@@ -94,6 +102,7 @@ int BPF_PROG(netif_receive_skb, struct sk_buff *skb)
 	if (!c)
 		return 0;
 	c->traced.packets++;
+	c->traced.tagged += is_tagged(skb);
 	if (!wanted(device))
 		return 0;
 	frame = bpf_map_lookup_elem(&frames, &cpu);
