@@ -18,7 +18,6 @@ Fields = tuple[int, int, int, int, int, int, int, int, int, int]
 _MOST = 6 << 20  # events that wait
 _GIVEN = 1 << 15  # events given at a time: caches hold so many
 _SPARE = 1 << 20  # and that come at a time
-_WORTH = 1 << 16  # events that are worth merging
 
 
 class Sorter:
@@ -29,6 +28,9 @@ class Sorter:
 
     What it gives is the same memory each time, good until the next is asked for.
     """
+
+    worth = 1 << 16
+    """Events that must wait for a merge to be worth it."""
 
     def __init__(self, most: int = _MOST) -> None:
         """`most`: how many events may wait."""
@@ -82,7 +84,7 @@ class Sorter:
 
     def until(self, time_ns: int) -> Iterator[memoryview]:
         """Everything up to this time, if it is worth it: nothing earlier will be added."""
-        if self._order.count >= _WORTH:
+        if self._order.count >= self.worth:
             yield from self._give(time_ns)
 
     def rest(self) -> Iterator[memoryview]:

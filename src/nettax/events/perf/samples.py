@@ -69,7 +69,7 @@ class Samples:
         self._perf = _Perf()
         self._decoder = Decoder(tables, self._perf.plan, header.byteorder, names_told=True)
         self._damage = damage
-        self._attrs = -1
+        self._learnt = (-1, -1)
         self._trailers: dict[str, int] = {}
         self._flush = 0
         self.newest = 0
@@ -87,7 +87,7 @@ class Samples:
 
         Returns how many, and the time up to which nothing will come any more; 0: not told.
         """
-        if len(self._header.attrs) != self._attrs:
+        if (len(self._header.attrs), len(self._header.formats)) != self._learnt:
             self._learn()
         count, data = block.chain.count, address(block.data)
         rows = (Row * count).from_address(target)
@@ -120,17 +120,17 @@ class Samples:
     def _learn(self) -> None:
         """Write down for C where things are in a sample, and how to tell whose it is."""
         attrs, perf = self._header.attrs, self._perf
-        self._attrs = len(attrs)
+        self._learnt = len(attrs), len(self._header.formats)
         self._trailers = attrs[0].trailer() if attrs and attrs[0].sample_id_all else {}
         forms = [
             self._header.formats.get(a.config) if a.type == TRACEPOINT else None for a in attrs
         ]
         known = [f for f in forms if f and (f.name in KINDS or f.name == "task_rename")]
-        places = {form.name: place for place, form in enumerate(known)}
+        places = {form.id: place for place, form in enumerate(known)}
         self._decoder.describe(known)
         perf.attrs = (_Attr * max(len(attrs), 1))(
             *(
-                _attr(attr.layout, places.get(form.name, NOWHERE) if form else NOWHERE)
+                _attr(attr.layout, places.get(form.id, NOWHERE) if form else NOWHERE)
                 for attr, form in zip(attrs, forms, strict=True)
             )
         )
