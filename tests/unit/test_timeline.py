@@ -87,18 +87,18 @@ class Made(Recording):
         self.machine, self.damage, self.path = Machine(), [], Path("made")
         self.format, self.clock, self.kinds, self.vectors = "made", None, None, None
         self._length = length
-        self._events = np.zeros(len(events), EVENT)
-        for row, (time, cpu, kind, number, pid, flags) in zip(self._events, events, strict=True):
+        self.events = np.zeros(len(events), EVENT)
+        for row, (time, cpu, kind, number, pid, flags) in zip(self.events, events, strict=True):
             row["time_ns"], row["cpu"], row["kind"] = time, cpu, kind
             row["id"], row["pid"], row["flags"] = number, pid, flags
 
     def set(self, field: str, values: Sequence[int]) -> None:
         """Another field of all events."""
-        self._events[field] = values
+        self.events[field] = values
 
     def chunks(self) -> Iterator[EventArray]:
-        for start in range(0, len(self._events), self._length):
-            yield self._events[start : start + self._length]
+        for start in range(0, len(self.events), self._length):
+            yield self.events[start : start + self._length]
 
     def rows(self) -> Iterator[memoryview]:
         for chunk in self.chunks():
@@ -228,6 +228,27 @@ def _by_looking(events: list[tuple[int, ...]]) -> Iterator[tuple[int, ...]]:
                 polls += rx[-1:] == [0]
             elif what != RAISE:
                 break
+
+
+@given(st.binary(max_size=40 * 60), st.integers(0, 255), st.integers(1, 20), st.booleans())
+@settings(deadline=None)
+def test_any_bytes_may_come_as_events(raw: bytes, few: int, length: int, near: bool) -> None:
+    """A reader gives them in order of time; all else may be as it likes."""
+    events = np.frombuffer(raw[: len(raw) // 40 * 40], EVENT).copy()
+    events["time_ns"] >>= np.uint64(2 if not near else 40)
+    events["kind"] %= 20
+    events["cpu"] = np.where(events["cpu"] < 1 << 15, events["cpu"] % 3, events["cpu"])
+    events["id"] &= few | ~255
+    recording = Made([], length)
+    recording.events = events[np.argsort(events["time_ns"], kind="stable")]
+    lines = "".join(timeline.text(recording))
+    assert lines == "".join(timeline.text(recording))
+    rows = list(timeline.rows(recording))
+    assert len(rows) == lines.count("\n")
+    assert all(row["end_ns"] >= row["time_ns"] for row in rows)
+    found = bursts(recording)
+    assert found.rounds.sum <= found.run_ns.count
+    assert found.run_ns.count == sum(share.runs for share in found.runners.values())
 
 
 @given(st.integers(0, 10**12))
