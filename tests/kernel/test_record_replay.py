@@ -120,7 +120,14 @@ def nested() -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("load", [flood, churn, nested])
+@pytest.mark.parametrize(
+    "load",
+    [
+        flood,
+        pytest.param(churn, marks=pytest.mark.full),
+        pytest.param(nested, marks=pytest.mark.full),
+    ],
+)
 def test_replay_agrees_with_the_ledger(
     load: Callable[[], AbstractContextManager[None]], tmp_path: Path
 ) -> None:
