@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import signal
 import sys
 import time
@@ -176,7 +177,7 @@ def _tell(written: Sequence[Path], facts: Mapping[str, Any]) -> None:
         f"nettax: {count(facts['events'])} events, lost {lost}{hidden and f', {hidden}'}; "
         f"{megabytes:.1f} MB in {', '.join(map(str, written))}\n"
         f"nettax itself: {time.process_time():.2f} s of CPU in user space\n"
-        f"See it: nettax report {written[-1]}",
+        f"See it: nettax report {shlex.quote(str(written[-1]))}",
         err=True,
     )
 
