@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterable
 
 import numpy as np
@@ -83,6 +84,10 @@ def test_more_at_once_than_there_is_room_for() -> None:
     """A place for them is found, and those that wait are kept."""
     sorter = Sorter(most=10)
     add(sorter, [3, 1], 0)
-    place = sorter.room(1 << 21)
-    assert place
-    assert [time for time, _ in told(sorter.rest())] == [1, 3]
+    count = 1 << 18
+    rows = np.zeros(count, EVENT)
+    rows["time_ns"] = np.arange(count, 0, -1)
+    ctypes.memmove(sorter.room(count), rows.ctypes.data, rows.nbytes)
+    given = told(sorter.added(count)) + told(sorter.rest())
+    assert [time for time, _ in given] == [1, 1, 2, 3, 3, *range(4, count + 1)]
+    assert sorter.late == 0

@@ -17,7 +17,7 @@ Fields = tuple[int, int, int, int, int, int, int, int, int, int]
 
 _MOST = 6 << 20  # events that wait
 _GIVEN = 1 << 15  # events given at a time: caches hold so many
-_SPARE = 1 << 20  # and that come at a time
+_FIRST = 1 << 16  # events for which there is room at first
 
 
 class Sorter:
@@ -35,11 +35,12 @@ class Sorter:
     def __init__(self, most: int = _MOST) -> None:
         """`most`: how many events may wait."""
         self._most = most
-        self._room = most + _SPARE
+        self._room = _FIRST
         self._order = Order()
         self._given = bytearray(_GIVEN * EVENT_BYTES)
-        # Memory that counts only as far as it is used.
-        self._memory = [mmap.mmap(-1, self._room * size) for size in (EVENT_BYTES, 8, 4)]
+        # Private: a shared mapping that is enlarged has nothing behind its new pages.
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+        self._memory = [mmap.mmap(-1, self._room * size, flags) for size in (EVENT_BYTES, 8, 4)]
         self._memory[0].madvise(mmap.MADV_HUGEPAGE)
         self._point()
 
