@@ -84,12 +84,14 @@ size_t walk_resync(const uint8_t *data, size_t size, bool swapped, size_t start)
 	return size;
 }
 
-/* Where the raw data's size is in a sample; 0: beyond its end. */
+/* Where the raw data's size is in a sample; 0: there is none, or beyond its end. */
 static uint32_t raw_at(const struct decode_attr *attr, const uint8_t *record, uint32_t length,
 		       bool swapped)
 {
 	uint64_t at = 0;
 
+	if (attr->raw < 0)
+		return 0;
 	if (attr->read >= 0) {
 		uint64_t counters = decode_u64(record + attr->read, swapped);
 
