@@ -4,55 +4,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "sheet.h"
 #include "timeline.h"
 
 #define FEW   4 /* rounds of a softirq that are told one by one */
 #define SHOWN 8 /* runs of equal polls */
 #define US    1000
 #define SEC   1000000000ull
-
-/* Where to write; what finds no room sets `full`. */
-struct sheet {
-	char *at;
-	char *end;
-	bool full;
-};
-
-static void put(struct sheet *sheet, const char *text, size_t length)
-{
-	if ((size_t)(sheet->end - sheet->at) < length) {
-		sheet->full = true;
-		return;
-	}
-	memcpy(sheet->at, text, length);
-	sheet->at += length;
-}
-
-#define PUT(sheet, text) put(sheet, text, sizeof(text) - 1)
-
-static void put_name(struct sheet *sheet, const struct timeline_names *names, uint32_t number)
-{
-	put(sheet, names->text + names->places[number],
-	    names->places[number + 1] - names->places[number]);
-}
-
-/* A whole number, as wide as `width` at least, filled up from the left. */
-static void put_number(struct sheet *sheet, int64_t number, int width, char fill)
-{
-	char digits[32];
-	int at = sizeof(digits);
-	uint64_t left = number < 0 ? -(uint64_t)number : (uint64_t)number;
-
-	do {
-		digits[--at] = '0' + left % 10;
-		left /= 10;
-	} while (left);
-	if (number < 0)
-		digits[--at] = '-';
-	while (at > 0 && (int)sizeof(digits) - at < width)
-		digits[--at] = fill;
-	put(sheet, digits + at, sizeof(digits) - at);
-}
 
 /* As time_text() of nettax.report.interval: with its unit, to three digits. */
 static void put_time(struct sheet *sheet, uint64_t ns)
@@ -131,7 +89,7 @@ static const struct span *outer(const struct span *span, const struct span *end)
 
 /* The hard IRQs and softirqs of a group, those in a row that are alike as one step. */
 static void put_steps(struct sheet *sheet, const struct timeline_part *part,
-		      const struct timeline_names *names, const struct group *group)
+		      const struct sheet_names *names, const struct group *group)
 {
 	const struct span *span = part->spans + group->first_span, *end = span + group->spans;
 	const struct poll *polls = part->polls + group->first_poll;
@@ -174,7 +132,7 @@ static void put_steps(struct sheet *sheet, const struct timeline_part *part,
 }
 
 static void put_line(struct sheet *sheet, const struct timeline_part *part,
-		     const struct timeline_names *names, size_t place)
+		     const struct sheet_names *names, size_t place)
 {
 	const struct group *group = part->groups + place;
 	uint64_t us = (group->start_ns + US / 2) / US;
@@ -200,7 +158,7 @@ static void put_line(struct sheet *sheet, const struct timeline_part *part,
 	PUT(sheet, "\n");
 }
 
-size_t timeline_lines(const struct timeline_part *part, const struct timeline_names *names,
+size_t timeline_lines(const struct timeline_part *part, const struct sheet_names *names,
 		      size_t *place, char *out, size_t room)
 {
 	struct sheet sheet = {.at = out, .end = out + room};

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "sheet.h"
 #include "spans.h"
 
 struct timeline_part {
@@ -17,14 +18,8 @@ struct timeline_part {
 	const uint32_t *labels; /* by span: the number of its own */
 };
 
-/* Name i is from places[i] to places[i + 1], in UTF-8, and safe to print. */
-struct timeline_names {
-	const char *text;
-	const uint64_t *places;
-};
-
 /* Lines from *place on, as many as there is room for; gives their size, and moves *place on. */
-size_t timeline_lines(const struct timeline_part *part, const struct timeline_names *names,
+size_t timeline_lines(const struct timeline_part *part, const struct sheet_names *names,
 		      size_t *place, char *out, size_t room);
 
 #endif

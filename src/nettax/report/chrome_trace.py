@@ -13,36 +13,40 @@ beginning and an end (B, E), never a duration (X): the sum would not quite be wh
 
 from __future__ import annotations
 
-import itertools
+import ctypes
 import json
-from collections.abc import Callable, Iterator
-from operator import itemgetter
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
-from typing import TextIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from nettax.events.model import (
-    EVERY_CPU,
-    NO_PID,
-    VECTOR_NAMES,
-    Array,
-    EventArray,
-    Kind,
-    Recording,
-    Tables,
-)
+from nettax.events.model import EVERY_CPU, NO_PID, Array, EventArray, Kind, Recording
 from nettax.events.spans import spans
-from nettax.ledger.rows import VECTORS
+from nettax.native import library
+from nettax.report.sheet import Names, Words, pages
 
 __all__ = ["write"]
 
-TASKS, SOFTIRQS, HARDIRQS, POLLS = range(4)
+TASKS, SOFTIRQS, HARDIRQS, POLLS, COUNTERS = range(5)
 THREADS = ("task", "softirq", "hard IRQ", "NAPI poll")
+SLICE, MOMENT, COUNTER = range(3)
+MARK = np.dtype(
+    [
+        ("start_ns", "<u8"),  # since the trace's beginning
+        ("end_ns", "<u8"),
+        ("name", "<u4"),
+        ("value", "<u4"),  # of a counter
+        ("cpu", "<u2"),
+        ("track", "u1"),
+        ("what", "u1"),
+        ("unused", "<u4"),
+    ]
+)
 # Where a task's time on its CPU begins or ends, or is not known any more.
 _EDGES = (Kind.SWITCH, Kind.BEGIN, Kind.END, Kind.LOST)
-_SPAN = ["cpu", "start_ns", "end_ns", "kind", "id", "name", "packets", "in_softirq"]
-_POLL = ["cpu", "start_ns", "end_ns", "device", "work", "budget"]
+_POLL = ["device", "work", "budget"]
 
 
 def write(recording: Recording, path: Path) -> None:
@@ -50,33 +54,50 @@ def write(recording: Recording, path: Path) -> None:
 
     :raises OSError: the file cannot be written
     """
-    with path.open("w", encoding="ascii") as out:
+    with path.open("wb") as out:
         _Writer(recording, out).write()
+
+
+class _State(ctypes.Structure):
+    """struct chrome_state (native/chrome.h)."""
+
+    _fields_ = (
+        ("place", ctypes.c_uint64),
+        ("depth", ctypes.c_uint64),
+        ("around", ctypes.c_uint32 * 256),
+    )
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    native = library()
+    native.chrome_lines.restype = ctypes.c_size_t
+    native.chrome_lines.argtypes = (
+        *(ctypes.c_void_p, ctypes.c_size_t),
+        *(ctypes.POINTER(Names), ctypes.POINTER(_State), ctypes.c_char_p, ctypes.c_size_t),
+    )
+    return native
 
 
 class _Writer:
     """Goes through a recording once."""
 
-    def __init__(self, recording: Recording, out: TextIO) -> None:
+    def __init__(self, recording: Recording, out: BinaryIO) -> None:
         self._recording, self._tables, self._out = recording, recording.tables, out
         self._on_cpu: dict[int, _OnCpu] = {}
-        self._lines: list[str] = []  # of events that were read, but not written
+        self._tasks: list[tuple[int, int, int, int]] = []  # of chunks that were read
         self._zero = self._now = 0
-        self._name = _namer(recording.tables)
+        self._begun = False
 
     def write(self) -> None:
         """The whole document."""
-        self._out.write('{"displayTimeUnit": "ns", "traceEvents": [\n')
-        between = ""
+        self._out.write(b'{"displayTimeUnit": "ns", "traceEvents": [\n')
         for part in spans(self._chunks()):
-            self._lines += self._slices(part.spans)
-            self._lines += self._polls(part.polls)
-            if self._lines:
-                self._out.write(between + ",\n".join(self._lines))
-                self._lines.clear()
-                between = ",\n"
+            words = Words(json.dumps)
+            marks = [self._task_marks(words), *self._span_marks(part.spans, words)]
+            self._lines(np.concatenate([*marks, self._poll_marks(part.polls, words)]), words)
         about = {"clock": self._recording.clock, "zero_ns": str(self._zero)}
-        self._out.write(f'\n], "otherData": {json.dumps(about)}}}\n')
+        self._out.write(f'\n], "otherData": {json.dumps(about)}}}\n'.encode())
 
     def _chunks(self) -> Iterator[EventArray]:
         """The chunks; who had each CPU is told on the way."""
@@ -86,81 +107,94 @@ class _Writer:
             self._add_tasks(chunk)
             yield chunk
         for cpu, state in sorted(self._on_cpu.items()):
-            self._lines += self._task_slices(cpu, state.end(self._now))
+            self._tasks += ((cpu, *each) for each in state.end(self._now))
 
     def _add_tasks(self, chunk: EventArray) -> None:
         everywhere = chunk["cpu"] == EVERY_CPU
         for cpu in np.unique(chunk["cpu"][~everywhere]).tolist():
             if cpu not in self._on_cpu:
                 self._on_cpu[cpu] = _OnCpu(self._zero)
-                self._lines += _named(cpu)
+                self._put(",\n" + ",\n".join(_named(cpu)))
         for cpu, state in self._on_cpu.items():
             events = chunk[(chunk["cpu"] == cpu) | everywhere]
-            self._lines += self._task_slices(cpu, state.slices(events))
+            self._tasks += ((cpu, *each) for each in state.slices(events))
         if len(chunk):
             self._now = int(chunk["time_ns"][-1])
 
-    def _task_slices(self, cpu: int, slices: Iterator[tuple[int, int, int]]) -> Iterator[str]:
-        comm = self._tables.tasks.comm
-        for start, end, pid in slices:
-            name = json.dumps(f"{comm(pid, end)} {pid}")
-            yield self._event("B", cpu, TASKS, name, start)
-            yield self._event("E", cpu, TASKS, name, end)
+    def _put(self, lines: str | bytes) -> None:
+        """Write lines, each of which begins with a comma; the first of all has none."""
+        text = lines.encode() if isinstance(lines, str) else lines
+        self._out.write(text if self._begun else text[2:])
+        self._begun = True
 
-    def _event(self, phase: str, cpu: int, tid: int, name: str, time: int, more: str = "") -> str:
-        """`name` and `more` are JSON already."""
-        ns = time - self._zero
-        return (
-            f'{{"ph":"{phase}","pid":{cpu},"tid":{tid},"name":{name},'
-            f'"ts":{ns // 1000}.{ns % 1000:03}{more}}}'
-        )
+    def _lines(self, marks: Array, words: Words) -> None:
+        """Write marks, in order, as lines; put into words in C (native/chrome.c)."""
+        longest = np.uint64(2**64 - 1) - marks["end_ns"]
+        marks = marks[np.lexsort((longest, marks["start_ns"], marks["track"], marks["cpu"]))]
+        names, places = words.given()
+        state, lines = _State(), _library().chrome_lines
 
-    def _nested(self, cpu: int, tid: int, slices: list[tuple[int, int, str]]) -> Iterator[str]:
-        """Slices of a track, by their starts, the longer ones first: beginnings and ends."""
-        around: list[tuple[int, str]] = []
-        for start, end, name in slices:
-            while around and around[-1][0] <= start:
-                until, its = around.pop()
-                yield self._event("E", cpu, tid, its, until)
-            yield self._event("B", cpu, tid, name, start)
-            around.append((end, name))
-        while around:
-            until, its = around.pop()
-            yield self._event("E", cpu, tid, its, until)
+        def page(out: Any, room: int) -> int:
+            size: int = lines(
+                marks.ctypes.data, len(marks), ctypes.byref(names), ctypes.byref(state), out, room
+            )
+            return size
 
-    def _slices(self, items: Array) -> Iterator[str]:
-        """Hard IRQs, softirqs, and the packets of those that polled."""
-        longest = np.uint64(2**64 - 1) - items["end_ns"]
-        rows = items[_SPAN][np.lexsort((longest, items["start_ns"], items["cpu"]))].tolist()
-        for cpu, mine in itertools.groupby(rows, key=itemgetter(0)):
-            hard: list[tuple[int, int, str]] = []
-            soft: list[tuple[int, int, str]] = []
-            for _, start, end, kind, number, name, packets, in_softirq in mine:
-                said = self._name(kind, number, name)
-                if kind != Kind.SOFTIRQ_ENTRY:
-                    hard.append((start, end, said))
-                    if in_softirq:
-                        soft.append((start, end, '"interrupted"'))
-                    continue
-                soft.append((start, end, said))
-                if packets:
-                    yield self._counter(cpu, start, packets)
-                    yield self._counter(cpu, end, 0)
-            yield from self._nested(cpu, HARDIRQS, hard)
-            yield from self._nested(cpu, SOFTIRQS, soft)
+        for text in pages(page, lambda: bool(state.place < len(marks) or state.depth)):
+            self._put(text)
+        del places  # till here they are read
 
-    def _counter(self, cpu: int, time: int, packets: int) -> str:
-        return self._event("C", cpu, 0, '"packets"', time, f',"args":{{"packets":{packets}}}')
+    def _marks(self, track: int, items: Array, names: Array, what: int = SLICE) -> Array:
+        marks = np.zeros(len(items), MARK)
+        marks["start_ns"], marks["end_ns"] = items["start_ns"], items["end_ns"]
+        marks["start_ns"] -= np.uint64(self._zero)
+        marks["end_ns"] -= np.uint64(self._zero)
+        marks["cpu"], marks["track"] = items["cpu"], track
+        marks["name"], marks["what"] = names, what
+        return marks
 
-    def _polls(self, polls: Array) -> Iterator[str]:
+    def _task_marks(self, words: Words) -> Array:
+        fields = [("cpu", "<u2"), ("start_ns", "<u8"), ("end_ns", "<u8"), ("pid", "<i4")]
+        items = np.array(self._tasks, fields)
+        known: dict[str, int] = {}
+        names = []
+        for _, _, end, pid in self._tasks:
+            said = f"{self._tables.tasks.comm(pid, end)} {pid}"
+            if said not in known:
+                known[said] = words.add(said)
+            names.append(known[said])
+        self._tasks.clear()
+        return self._marks(TASKS, items, np.array(names, np.uint32))
+
+    def _span_marks(self, items: Array, words: Words) -> Iterator[Array]:
+        """Hard IRQs, softirqs with what interrupted them, and the packets of those that polled."""
+        names = words.spans(items, self._tables)
+        soft = items["kind"] == Kind.SOFTIRQ_ENTRY
+        yield self._marks(HARDIRQS, items[~soft], names[~soft])
+        yield self._marks(SOFTIRQS, items[soft], names[soft])
+        inside = items[~soft & (items["in_softirq"] > 0)]
+        yield self._marks(SOFTIRQS, inside, np.full(len(inside), words.add("interrupted")))
+        polled = items[items["packets"] > 0]
+        name = np.full(len(polled), words.add("packets"))
+        rise = self._marks(COUNTERS, polled, name, COUNTER)
+        rise["value"] = polled["packets"]
+        fall = self._marks(COUNTERS, polled, name, COUNTER)
+        fall["start_ns"] = fall["end_ns"]
+        yield from (rise, fall)
+
+    def _poll_marks(self, polls: Array, words: Words) -> Array:
         """Those in no softirq have only an end: a moment."""
-        for cpu, start, end, device, work, budget in polls[_POLL].tolist():
-            name = json.dumps(f"{self._tables.devices.get(device, 'backlog')} {work}/{budget}")
-            if start:
-                yield self._event("B", cpu, POLLS, name, start)
-                yield self._event("E", cpu, POLLS, name, end)
-            else:
-                yield self._event("i", cpu, POLLS, name, end, ',"s":"t"')
+        kinds, numbers = np.unique(polls[_POLL], return_inverse=True)
+        devices = self._tables.devices
+        said = [
+            words.add(f"{devices.get(device, 'backlog')} {work}/{budget}")
+            for device, work, budget in kinds.tolist()
+        ]
+        marks = self._marks(POLLS, polls, np.array(said, np.uint32)[numbers])
+        lone = polls["start_ns"] == 0
+        marks["what"][lone] = MOMENT
+        marks["start_ns"][lone] = marks["end_ns"][lone]
+        return marks
 
 
 def _named(cpu: int) -> Iterator[str]:
@@ -173,26 +207,6 @@ def _named(cpu: int) -> Iterator[str]:
         yield json.dumps(
             {"ph": "M", "pid": cpu, "tid": tid, "name": kind, "args": {"sort_index": index}}
         )
-
-
-def _namer(tables: Tables) -> Callable[[int, int, int], str]:
-    known: dict[tuple[int, int, int], str] = {}
-
-    def name_of(kind: int, number: int, name: int) -> str:
-        key = (kind, number, name)
-        if key not in known:
-            if kind == Kind.SOFTIRQ_ENTRY:
-                in_range = 0 <= number < len(VECTORS)
-                text = VECTORS[number].upper() if in_range else f"softirq {number}"
-            elif kind == Kind.VECTOR_ENTRY:
-                in_range = 0 <= name < len(VECTOR_NAMES)
-                text = VECTOR_NAMES[name] if in_range else f"vector {number}"
-            else:
-                text = tables.irqs.get(number) or f"IRQ {number}"
-            known[key] = json.dumps(text)
-        return known[key]
-
-    return name_of
 
 
 class _OnCpu:

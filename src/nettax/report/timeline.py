@@ -14,10 +14,10 @@ from typing import Any, Final
 import numpy as np
 
 from nettax.events.groups import in_order, newest
-from nettax.events.model import VECTOR_NAMES, Array, Kind, Recording, Tables
+from nettax.events.model import Array, Kind, Recording, Tables
 from nettax.events.spans import Spans, spans
-from nettax.ledger.rows import VECTORS
 from nettax.native import library
+from nettax.report.sheet import Names, Words, name_of_span, pages
 from nettax.report.table import safe
 
 __all__ = ["CSV_COLUMNS", "SCHEMA", "Choice", "csv_text", "json_lines", "rows", "text"]
@@ -27,7 +27,6 @@ CSV_COLUMNS: Final = (
     *("time_ns", "end_ns", "cpu", "pid", "task", "hardirqs", "hardirq_ns", "softirqs"),
     *("softirq_ns", "polls", "packets", "interrupted", "gap_ns"),
 )
-_PAGE = 1 << 16  # bytes of lines at a time: what a pipe holds
 _MOST_CACHED = 1 << 16
 _SPAN = ["level", "kind", "id", "name", "start_ns", "end_ns", "hard_ns"]
 _POLL = ["device", "work", "budget"]
@@ -117,24 +116,10 @@ class _Cache(dict[Any, str]):
         return said
 
 
-def _names(tables: Tables) -> Callable[[tuple[int, ...]], str]:
-    """What a span is called, by its kind, id and name."""
-
-    def name_of(item: tuple[int, ...]) -> str:
-        kind, number, name = item
-        if kind == Kind.SOFTIRQ_ENTRY:
-            return VECTORS[number] if 0 <= number < len(VECTORS) else str(number)
-        if kind == Kind.VECTOR_ENTRY:
-            return VECTOR_NAMES[name] if 0 <= name < len(VECTOR_NAMES) else f"vector {number}"
-        return tables.irqs.get(number) or f"IRQ {number}"
-
-    return name_of
-
-
 def rows(recording: Recording, choice: Choice | None = None) -> Iterator[Row]:
     """The groups of all CPUs by the time they began, as `nettax.timeline/1` has them."""
     comm, device_of = recording.tables.tasks.comm, recording.tables.devices.get
-    name_of = _Cache(_names(recording.tables))
+    name_of = _Cache(lambda key: name_of_span(recording.tables, *key))
     for part in (choice or Choice()).groups(recording):
         items, polls = part.spans[_SPAN].tolist(), part.polls[_POLL].tolist()
         for start, end, gap, first, poll, count, polled, inside, pid, cpu in part.groups[
@@ -146,7 +131,7 @@ def rows(recording: Recording, choice: Choice | None = None) -> Iterator[Row]:
                     continue
                 said = name_of[kind, number, name]
                 if kind == Kind.SOFTIRQ_ENTRY:
-                    soft.append({"vector": said, "ns": until - since - hard_ns})
+                    soft.append({"vector": said.lower(), "ns": until - since - hard_ns})
                 else:
                     hard.append({"irq": number, "name": said, "ns": until - since})
             yield {
@@ -204,12 +189,6 @@ def text(recording: Recording, choice: Choice | None = None) -> Iterator[str]:
         yield from _lines(part, recording.tables)
 
 
-class _Names(ctypes.Structure):
-    """struct timeline_names (native/timeline.h)."""
-
-    _fields_ = (("text", ctypes.c_char_p), ("places", ctypes.c_void_p))
-
-
 class _Part(ctypes.Structure):
     """struct timeline_part (native/timeline.h)."""
 
@@ -225,7 +204,7 @@ def _library() -> ctypes.CDLL:
     native = library()
     native.timeline_lines.restype = ctypes.c_size_t
     native.timeline_lines.argtypes = (
-        *map(ctypes.POINTER, (_Part, _Names, ctypes.c_size_t)),
+        *map(ctypes.POINTER, (_Part, Names, ctypes.c_size_t)),
         *(ctypes.c_char_p, ctypes.c_size_t),
     )
     return native
@@ -236,47 +215,30 @@ def _lines(part: Spans, tables: Tables) -> Iterator[str]:
     if not len(part.groups):
         return
     write = _library().timeline_lines
-    words: list[str] = []
+    words = Words(safe)
     groups = np.ascontiguousarray(part.groups)
-    arrays = (groups, part.spans, part.polls)
-    numbers = (_numbered_tasks(groups, tables, words), _numbered_names(part.spans, tables, words))
-    told = [word.encode(errors="replace") for word in words]
-    places = np.append(0, np.cumsum([len(word) for word in told])).astype(np.uint64)
-    names = _Names(b"".join(told), places.ctypes.data)
-    data = [array.ctypes.data for array in arrays]
+    numbers = (_tasks(groups, tables, words), words.spans(part.spans, tables))
+    names, places = words.given()
+    data = [array.ctypes.data for array in (groups, part.spans, part.polls)]
     given = _Part(*data, len(groups), *(number.ctypes.data for number in numbers))
-    place, out = ctypes.c_size_t(0), ctypes.create_string_buffer(_PAGE)
-    while place.value < len(groups):
-        size = write(ctypes.byref(given), ctypes.byref(names), ctypes.byref(place), out, len(out))
-        if size:
-            yield ctypes.string_at(out, size).decode()
-        else:  # one line is longer
-            out = ctypes.create_string_buffer(2 * len(out))
+    place = ctypes.c_size_t(0)
+
+    def page(out: Any, room: int) -> int:
+        size: int = write(*map(ctypes.byref, (given, names, place)), out, room)
+        return size
+
+    for text in pages(page, lambda: place.value < len(groups)):
+        yield text.decode()
+    del places  # till here they are read
 
 
-def _numbered_tasks(groups: Array, tables: Tables, words: list[str]) -> Array:
-    """The number in `words` of the task of each group; its name is added there."""
-    pids, numbers = np.unique(groups["pid"], return_inverse=True)
-    numbers = (numbers + len(words)).astype(np.uint32)
+def _tasks(groups: Array, tables: Tables, words: Words) -> Array:
+    """The number in `words` of the task of each group."""
     tasks, first, last = tables.tasks, int(groups["start_ns"].min()), int(groups["start_ns"].max())
-    renamed = [pid for pid in pids.tolist() if tasks.at(pid, first) is not tasks.at(pid, last)]
-    words += [f"{safe(tasks.comm(pid, first)):<16}" for pid in pids.tolist()]
+    numbers = words.numbered(groups["pid"], lambda pid: f"{tasks.comm(pid, first):<16}")
+    pids = np.unique(groups["pid"]).tolist()
+    renamed = [pid for pid in pids if tasks.at(pid, first) is not tasks.at(pid, last)]
     for place in np.flatnonzero(np.isin(groups["pid"], renamed)).tolist():
         pid, start = groups[["pid", "start_ns"]][place].tolist()
-        numbers[place] = len(words)
-        words.append(f"{safe(tasks.comm(pid, start)):<16}")
-    return numbers
-
-
-def _numbered_names(items: Array, tables: Tables, words: list[str]) -> Array:
-    """The number in `words` of what each span is called; its name is added there."""
-    name_of = _names(tables)
-    names = np.clip(items["name"], -1, len(VECTOR_NAMES)).astype(np.int64)
-    keys = (items["kind"].astype(np.int64) << 40) | (names + 1 << 32) | items["id"].view(np.uint32)
-    keys, numbers = np.unique(keys, return_inverse=True)
-    numbers = (numbers + len(words)).astype(np.uint32)
-    for key in keys.tolist():
-        kind, number = key >> 40, key & 0xFFFFFFFF
-        said = name_of((kind, number - (number >> 31 << 32), (key >> 32 & 0xFF) - 1))
-        words.append(said.upper() if kind == Kind.SOFTIRQ_ENTRY else safe(said))
+        numbers[place] = words.add(f"{tasks.comm(pid, start):<16}")
     return numbers
