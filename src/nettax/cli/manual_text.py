@@ -99,8 +99,14 @@ PAGES = {
         notes="SIGUSR1 with ``--last`` has what is kept written at once.",
     ),
     "report": Page(
-        overhead="It needs no privilege, and memory for about one chunk of each CPU.",
+        overhead="It needs no privilege, and memory is bounded, however large the recording: each "
+        "face fits into an address space that is smaller (``pytest -m full "
+        "tests/unit/test_report_memory.py``). What each takes: ``python -m bench report``.",
+        files=(("nettax.events", "What is read without *FILE*, as ``nettax record`` writes it."),),
         see_also=("nettax-record(1)", "perf-script(1)", "trace-cmd-report(1)"),
+        notes="A group, which is a line of the timeline, is an interrupt with the softirqs that "
+        "follow it within 20 µs, or such softirqs without one. In a trace that ``--chrome`` wrote, "
+        "a viewer's sums of self time are the ledger's.",
     ),
     "canary": Page(
         overhead="It is a load: a program that computes without end, at the usual priority, on the "
