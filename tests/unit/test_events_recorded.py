@@ -7,14 +7,17 @@ Of traffic over a veth on Linux 6.18, by perf 6.1 and trace-cmd 3.1.6; what does
 from __future__ import annotations
 
 import gzip
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from nettax.events.bursts import bursts
 from nettax.events.model import EventArray, Flag, Kind, Recording
 from nettax.events.sniff import open_recording
-from nettax.experiment.replay import replayed
+from nettax.experiment.replay import replayed, replayed_with_bursts
+from nettax.report import bursts as tables
 
 FIXTURES = Path(__file__).parents[1] / "fixtures/events"
 PERF = ("plain", "zstd", "pipe", "chain", "lost", "one")
@@ -87,3 +90,25 @@ def test_replayed_every_nanosecond_is_on_an_account(tmp_path: Path, name: str) -
         oncpu = sum(t.oncpu_ns for t in accounts.tasks)
     idle = sum(cpu.idle_ns + cpu.idle_interrupted_ns for cpu in accounts.cpus)
     assert oncpu + idle == sum(cpu.wall_ns for cpu in accounts.cpus)
+
+
+@pytest.mark.parametrize("name", ["perf_plain.data", "v6.dat", "perf_plain.txt"])
+def test_victims_and_bursts_by_one_reading(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(gzip.decompress((FIXTURES / f"{name}.gz").read_bytes()))
+    readings = 0
+    with open_recording(path) as recording:
+        apart = replayed(recording), tables.document(bursts(recording))
+        rows = recording.rows
+
+        def counted() -> Iterator[memoryview]:
+            nonlocal readings
+            readings += 1
+            yield from rows()
+
+        monkeypatch.setattr(recording, "rows", counted)
+        found, together = replayed_with_bursts(recording)
+        assert (found, tables.document(together)) == apart
+    assert readings == 1

@@ -15,6 +15,7 @@ import click
 from nettax.errors import MissingFeature, UsageError
 
 if TYPE_CHECKING:
+    from nettax.events.bursts import Bursts
     from nettax.events.model import Recording
     from nettax.ledger import TaskShare
 
@@ -195,12 +196,16 @@ def _told(recording: Recording, shown: Shown) -> Iterator[str]:
         yield from _timeline(recording, shown)
         return
     documents, texts = {}, []
+    counted: Bursts | None = None
     if shown.victims:
-        from nettax.experiment.replay import replayed
+        from nettax.experiment.replay import replayed, replayed_with_bursts
         from nettax.report import replay
         from nettax.report.interval import by_taken
 
-        found = replayed(recording)
+        if shown.bursts:
+            found, counted = replayed_with_bursts(recording)
+        else:
+            found = replayed(recording)
         tasks = [row for row in by_taken(found.tasks) if _chosen(row, shown)]
         if shown.form == "csv":
             yield replay.tasks_csv(found, tasks)
@@ -212,7 +217,7 @@ def _told(recording: Recording, shown: Shown) -> Iterator[str]:
         from nettax.events.bursts import bursts as count_bursts
         from nettax.report import bursts as burst_tables
 
-        counted = count_bursts(recording)
+        counted = counted or count_bursts(recording)
         if shown.form == "csv":
             yield burst_tables.csv_text(counted)
         elif shown.form == "json":

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 
 from nettax.events.distribution import Distribution
-from nettax.events.model import Array, Flag, Kind, Recording, Tables
+from nettax.events.model import EVENT, Array, Flag, Kind, Recording, Tables
 from nettax.events.spans import CUT, NET_RX, spans
 
 __all__ = ["RUNNERS", "Bursts", "Share", "bursts"]
@@ -56,11 +56,11 @@ class Bursts:
     """By CPU: NET_RX softirqs that ended with work left; None: not recorded."""
 
 
-def bursts(recording: Recording) -> Bursts:
-    """Go through a recording once."""
+def bursts(recording: Recording, rows: Iterable[memoryview] | None = None) -> Bursts:
+    """Go through a recording once; `rows`: of it, as they are read for something else."""
     found = Bursts()
     ksoftirqd = _Ksoftirqd(recording.tables)
-    for part in spans(recording.chunks()):
+    for part in spans(np.frombuffer(each, EVENT) for each in rows or recording.rows()):
         _count_polls(found, part.polls)
         _count_runs(found, part.spans, ksoftirqd)
         _count_groups(found, part.groups)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from nettax.events.model import Kind, Recording, Tables, Task
-from nettax.events.replay import Accounts, CpuAccount, TaskAccount, replay
+from nettax.events.replay import Accounts, CpuAccount, Replay, TaskAccount, replay
 from nettax.ledger.charges import Charges
 from nettax.ledger.rows import KINDS, KTHREADS, VECTORS, CpuShare, Events, TaskShare
 
-__all__ = ["Replayed", "replayed"]
+if TYPE_CHECKING:
+    from nettax.events.bursts import Bursts
+
+__all__ = ["Replayed", "replayed", "replayed_with_bursts"]
 
 # What only switches tell, and so what a recording without them leaves unknown.
 _OF_SLICES: Final = frozenset(
@@ -42,7 +45,19 @@ class Replayed:
 
 def replayed(recording: Recording) -> Replayed:
     """Read all of a recording, and settle its accounts."""
-    accounts = replay(recording)
+    return _settled(recording, replay(recording))
+
+
+def replayed_with_bursts(recording: Recording) -> tuple[Replayed, Bursts]:
+    """The same, and how network work came, by one reading."""
+    from nettax.events.bursts import bursts  # numpy
+
+    player = Replay.of(recording)
+    counted = bursts(recording, player.passing(recording.rows()))
+    return _settled(recording, player.finish()), counted
+
+
+def _settled(recording: Recording, accounts: Accounts) -> Replayed:
     unknown = _unknown(recording, accounts)
     cpus = tuple(_cpu_share(account, recording, accounts.sliced) for account in accounts.cpus)
     tasks = tuple(_task_share(task, recording.tables) for task in accounts.tasks)

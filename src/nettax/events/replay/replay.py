@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Self
 
 from nettax.events.model import Kind, Recording, Tables, Task
 from nettax.events.replay.accounts import TASK, Accounts, TaskAccount, kthread_of
@@ -19,10 +20,9 @@ def replay(recording: Recording) -> Accounts:
 
     :raises NettaxError: no memory is left for more tasks
     """
-    kinds = recording.kinds
-    player = Replay(recording.tables, sliced=None if kinds is None else Kind.SWITCH in kinds)
-    for rows in recording.rows():
-        player.feed(rows)
+    player = Replay.of(recording)
+    for _ in player.passing(recording.rows()):
+        pass
     return player.finish()
 
 
@@ -43,6 +43,21 @@ class Replay:
         self._names = _Names(tables)
         wanted = (False, True) if sliced is None else (sliced,)
         self._machines = {sliced: Machine(sliced=sliced) for sliced in wanted}
+
+    @classmethod
+    def of(cls, recording: Recording) -> Self:
+        """For all of a recording."""
+        kinds = recording.kinds
+        return cls(recording.tables, sliced=None if kinds is None else Kind.SWITCH in kinds)
+
+    def passing(self, rows: Iterable[memoryview]) -> Iterator[memoryview]:
+        """Take chunks on their way to somebody else.
+
+        :raises NettaxError: no memory is left for more tasks
+        """
+        for each in rows:
+            self.feed(each)
+            yield each
 
     def feed(self, chunk: EventArray | memoryview) -> None:
         """Take the next chunk: an array of events, or their bytes.
