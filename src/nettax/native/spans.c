@@ -39,8 +39,9 @@ struct spans {
 	uint64_t now;
 	size_t held;
 	bool full; /* there was no memory */
-	int cpu_limit;
-	struct cpu *cpus[EVENT_EVERY_CPU];
+	size_t cpu_count;
+	struct cpu *met[EVENT_EVERY_CPU];  /* in the order in which they were met, */
+	struct cpu *cpus[EVENT_EVERY_CPU]; /* and by number */
 };
 
 struct spans *spans_open(void)
@@ -50,12 +51,10 @@ struct spans *spans_open(void)
 
 void spans_close(struct spans *spans)
 {
-	for (int i = 0; i < spans->cpu_limit; i++) {
-		if (!spans->cpus[i])
-			continue;
-		free(spans->cpus[i]->spans);
-		free(spans->cpus[i]->polls);
-		free(spans->cpus[i]);
+	for (size_t i = 0; i < spans->cpu_count; i++) {
+		free(spans->met[i]->spans);
+		free(spans->met[i]->polls);
+		free(spans->met[i]);
 	}
 	free(spans);
 }
@@ -376,8 +375,8 @@ static struct cpu *cpu_of(struct spans *spans, uint16_t number)
 	cpu = spans->cpus[number] = calloc(1, sizeof(*cpu));
 	if (!cpu)
 		spans->full = true;
-	else if (number >= spans->cpu_limit)
-		spans->cpu_limit = number + 1;
+	else
+		spans->met[spans->cpu_count++] = cpu;
 	return cpu;
 }
 
@@ -386,10 +385,10 @@ static uint64_t known(const struct spans *spans)
 {
 	uint64_t least = spans->now;
 
-	for (int i = 0; i < spans->cpu_limit; i++) {
-		const struct cpu *cpu = spans->cpus[i];
+	for (size_t i = 0; i < spans->cpu_count; i++) {
+		const struct cpu *cpu = spans->met[i];
 
-		if (cpu && cpu->span_count && cpu->spans->start_ns < least)
+		if (cpu->span_count && cpu->spans->start_ns < least)
 			least = cpu->spans->start_ns;
 	}
 	return least;
@@ -402,9 +401,8 @@ int spans_feed(struct spans *spans, const struct event *events, size_t count, st
 
 		spans->now = event->time_ns;
 		if (event->cpu == EVENT_EVERY_CPU) {
-			for (int i = 0; i < spans->cpu_limit; i++)
-				if (spans->cpus[i])
-					one(spans, spans->cpus[i], event, out);
+			for (size_t i = 0; i < spans->cpu_count; i++)
+				one(spans, spans->met[i], event, out);
 			continue;
 		}
 		cpu = cpu_of(spans, event->cpu);
@@ -417,11 +415,9 @@ int spans_feed(struct spans *spans, const struct event *events, size_t count, st
 
 int spans_finish(struct spans *spans, struct spans_out *out)
 {
-	for (int i = 0; i < spans->cpu_limit; i++) {
-		if (!spans->cpus[i])
-			continue;
-		cut(spans, spans->cpus[i], spans->now, out);
-		give_group(spans, spans->cpus[i], out);
+	for (size_t i = 0; i < spans->cpu_count; i++) {
+		cut(spans, spans->met[i], spans->now, out);
+		give_group(spans, spans->met[i], out);
 	}
 	out->known_ns = UINT64_MAX;
 	return 0;
