@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import resource
+import shlex
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 from tests.unit.trace_sums import counted, of_ledger, of_trace, traced
 
+from nettax.cli import main
 from nettax.errors import MissingFeature
 from nettax.events.flight import Flight
 from nettax.events.model import EVENT, Kind
@@ -325,16 +327,29 @@ def test_parquet(tmp_path: Path) -> None:
     assert dict(found) == {kind.name: number for kind, number in kinds(path).items()}
 
 
-def test_requests_that_make_no_sense(tmp_path: Path) -> None:
-    out = ["-o", str(tmp_path / "f")]
-    nettax("record", *out, "--filter", "udp prot 53", code=2)
-    nettax("record", *out, "--iface", "nope", code=2)
-    nettax("record", *out, "--last", "5 apples", code=2)
-    nettax("record", *out, "--when", "theft > 30%", code=2)
-    nettax("record", *out, "--last", "1s", "--when", "theft", code=2)
-    nettax("record", *out, "--buffer", "5000", code=2)
-    nettax("record", *out, "--memory", "5M", code=2)
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("--filter 'udp prot 53'", "--filter 'udp prot 53': can't parse"),
+        ("--filter 'ip protochain 6'", "a loop, which the kernel does not take"),
+        ("--iface nope", "no network device 'nope'"),
+        ("-C 4095", "CPU 4095 is not online"),
+        ("-a -C 0", "-a and -C exclude each other"),
+        ("--last '5 apples'", "'5 apples' is no time"),
+        ("--last 1s --memory 5Q", "'5Q' is no size"),
+        ("--memory 5M", "--memory goes with --last"),
+        ("--when 'theft > 30%'", "--when goes with --last"),
+        ("--last 1s --when theft", "such as 'theft > 30%'; not 'theft'"),
+        ("--last 1s --when 'theft > 100%'", "such as 'theft > 30%'"),
+        ("--buffer 5000", "a power of two of bytes, from 4K to 2G; not 5000"),
+        ("--buffer 4G", "from 4K to 2G"),
+    ],
+)
+def test_requests_that_make_no_sense(
+    words: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["record", "-o", str(tmp_path / "f"), "-d", "0.1", *shlex.split(words)])
+    assert ended.value.code == 2
+    assert told in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
-    (tmp_path / "noise").write_bytes(os.urandom(1000))
-    nettax("report", str(tmp_path / "noise"), code=1)
-    assert EVENT.itemsize == 40
