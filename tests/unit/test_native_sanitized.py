@@ -20,7 +20,8 @@ native.PATH = sys.argv[1]
 sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "-m", "not full", *sys.argv[2:]]))
 """
 TESTS = (
-    *("test_replay.py", "test_events_fuzz.py", "test_events_recorded.py"),
+    *("test_replay.py", "test_events_fuzz.py", "test_events_order.py"),
+    *("test_events_perf.py", "test_events_recorded.py"),
     *("test_timeline.py", "test_bursts.py", "test_chrome_trace.py"),
 )
 
