@@ -32,9 +32,9 @@ __all__ = [
     "END",
     "EVENT_BYTES",
     "IRQ",
+    "LONGEST",
     "NEVER",
     "NOWHERE",
-    "OTHER",
     "RENAME",
     "SIGHT",
     "TASK",
@@ -42,7 +42,6 @@ __all__ = [
     "Plan",
     "Progress",
     "Row",
-    "Run",
     "Sight",
     "Text",
     "Tracepoint",
@@ -56,8 +55,9 @@ NEVER: Final = 1 << 62
 """ns; what is later can only be corrupt."""
 NOWHERE: Final = 0xFFFFFFFF
 DEVICE, IRQ, TASK, RENAME = 1, 2, 3, 4
-END, SIGHT, OTHER = 0, 1, 2
+END, SIGHT = 0, 1
 LONGEST: Final = 64
+"""Bytes of a name that count."""
 _SEEN = 4 * 4096
 
 
@@ -185,12 +185,6 @@ class Progress(ctypes.Structure):
         ("_pad", c_uint32),
         ("sight", Sight * 2),
     )
-
-
-class Run(ctypes.Structure):
-    """struct order_run."""
-
-    _fields_ = (("next", c_uint32), ("end", c_uint32))
 
 
 class Order(ctypes.Structure):
