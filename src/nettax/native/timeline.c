@@ -16,9 +16,10 @@
 static void put_time(struct sheet *sheet, uint64_t ns)
 {
 	static const struct {
-		double size;
+		uint64_t size;
 		const char *unit;
-	} units[] = {{1e9, " s"}, {1e6, " ms"}, {1e3, " µs"}};
+	} units[] = {{1000000000, " s"}, {1000000, " ms"}, {1000, " µs"}};
+	uint64_t size, step, digits;
 	char text[32];
 	int i = 0;
 
@@ -29,7 +30,24 @@ static void put_time(struct sheet *sheet, uint64_t ns)
 	}
 	while (ns < units[i].size)
 		i++;
-	put(sheet, text, snprintf(text, sizeof(text), "%.3g", ns / units[i].size));
+	size = units[i].size;
+	step = ns < 10 * size ? size / 100 : ns < 100 * size ? size / 10 : size;
+	digits = (ns + step / 2) / step;
+	/* Where it is large, or just between two, as printf() rounds: dear, but seldom. */
+	if (digits >= 1000 || ns % step * 2 == step) {
+		put(sheet, text, snprintf(text, sizeof(text), "%.3g", ns / (double)size));
+	} else {
+		uint64_t whole = size / step, rest = digits % whole;
+
+		put_number(sheet, digits / whole, 0, ' ');
+		if (rest) {
+			PUT(sheet, ".");
+			if (whole == 100 && rest % 10 == 0)
+				put_number(sheet, rest / 10, 1, '0');
+			else
+				put_number(sheet, rest, whole == 100 ? 2 : 1, '0');
+		}
+	}
 	put(sheet, units[i].unit, strlen(units[i].unit));
 }
 

@@ -37,9 +37,9 @@ class Words:
 
     def numbered(self, keys: Array, say: Callable[[int], str]) -> Array:
         """The number of what is said of each of these keys, whole numbers."""
-        unique, places = np.unique(keys, return_inverse=True)
+        unique = np.unique(keys)
         numbers = [self.add(say(key)) for key in unique.tolist()]
-        return np.array(numbers, np.uint32)[places]
+        return np.array(numbers, np.uint32)[np.searchsorted(unique, keys)]
 
     def spans(self, items: Array, tables: Tables) -> Array:
         """The number of what each span is called."""
