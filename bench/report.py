@@ -26,7 +26,7 @@ from nettax.report.table import count, table
 __all__ = ["FaceCost", "report_cost", "text"]
 
 RUNS = 7
-SECONDS = "5"
+SECONDS = "3"
 NETTAX = [sys.executable, "-m", "nettax"]
 FACES = {
     "victims": ("--victims",),
