@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from nettax.canary import Canary
-from nettax.events.model import EVENT, EventArray, Kind
+from nettax.events.model import EVENT, Kind
 from nettax.events.native_file import NativeRecording
 from nettax.events.recorder import Recorder
 from nettax.events.saving import Saving, keep_up
@@ -42,8 +42,8 @@ class Cut(NativeRecording):
         self._until = until
         super().__init__(path)
 
-    def chunks(self) -> Iterator[EventArray]:
-        events = np.concatenate(list(super().chunks()))
+    def rows(self) -> Iterator[memoryview]:
+        events = np.concatenate([np.frombuffer(r, EVENT).copy() for r in super().rows()])
         limit = np.zeros(max(self._until) + 1, np.uint64)
         limit[list(self._until)] = list(self._until.values())
         events = events[events["time_ns"] <= limit[events["cpu"]]]
@@ -53,7 +53,7 @@ class Cut(NativeRecording):
             end["time_ns"], end["cpu"], end["kind"] = time_ns, cpu, Kind.END
             end["pid"] = last["id"] if last["kind"] == Kind.SWITCH else last["pid"]
         together = np.concatenate([events, ends])
-        yield together[np.argsort(together["time_ns"], kind="stable")]
+        yield memoryview(together[np.argsort(together["time_ns"], kind="stable")].tobytes())
 
 
 def measured(path: Path) -> tuple[Reading, Reading]:
