@@ -16,7 +16,9 @@ from nettax.cli import VERBS
 from nettax.kernel import cpus
 from nettax.version import __version__
 
-OBJECTS = {"nettax/bpf/ledger.bpf.o", "nettax/bpf/ledger.raw.bpf.o"}
+OBJECTS = {
+    f"nettax/bpf/{name}.{kind}.o" for name in ("ledger", "record") for kind in ("bpf", "raw.bpf")
+}
 LIBRARY = "nettax/native/libnettax.so"
 DATA = f"nettax-{__version__}.data/data/share"
 PAGES = {"nettax", *(f"nettax-{verb}" for verb in VERBS)}

@@ -35,6 +35,8 @@ class Replayed:
     """Every task that ran or waited, or from which something was taken; in no order."""
     unknown: frozenset[str]
     """Fields of these rows that the recording cannot tell: their values mean nothing."""
+    unbilled: frozenset[tuple[int, int]]
+    """Tasks, by pid and start, of which it does not tell all that they were billed."""
     events: Events
     recorded: int
     """How many events."""
@@ -67,6 +69,11 @@ def _settled(recording: Recording, accounts: Accounts) -> Replayed:
         cpus=cpus,
         tasks=tasks,
         unknown=unknown,
+        unbilled=frozenset(
+            (row.pid, row.start_ns)
+            for row, task in zip(tasks, accounts.tasks, strict=True)
+            if not task.billed
+        ),
         events=Events(accounts.lost, accounts.unmatched, accounts.inferred_ns, 0),
         recorded=accounts.events,
         histograms={
@@ -81,7 +88,7 @@ def _unknown(recording: Recording, accounts: Accounts) -> frozenset[str]:
     unknown = {"steal_ns", "unkept_ns"}  # of the live ledger only
     if not accounts.sliced:
         unknown |= _OF_SLICES
-    if not all(task.billed for task in accounts.tasks):
+    if not any(task.billed for task in accounts.tasks):
         unknown.add("billed_ns")
     if recording.kinds is not None and not _IPIS & recording.kinds:
         unknown.add("ipi_count")

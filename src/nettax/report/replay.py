@@ -23,6 +23,8 @@ def _marked(replayed: Replayed, tasks: Sequence[TaskShare]) -> tuple[Replayed, l
 
     def mark(row: Any) -> Any:
         absent = {f.name: None for f in fields(row) if f.name in replayed.unknown}
+        if isinstance(row, TaskShare) and (row.pid, row.start_ns) in replayed.unbilled:
+            absent["billed_ns"] = None
         return replace(row, **absent)
 
     cpus: tuple[CpuShare, ...] = tuple(map(mark, replayed.cpus))

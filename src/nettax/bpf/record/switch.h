@@ -61,8 +61,10 @@ static __always_inline void leave(struct task_struct *task, struct event *e)
 	struct known_task *known = bpf_map_lookup_elem(&known_tasks, &pid);
 	__u64 billed = READ(task, se.sum_exec_runtime);
 
-	if (!known || known->start_ns != READ(task, start_boottime))
+	if (!known || known->start_ns != READ(task, start_boottime)) {
+		tell_task(task, e->time_ns); /* it came untraced */
 		return;
+	}
 	e->value = billed - known->billed_until;
 	e->flags |= BILLED;
 	/* Its next coming may go untraced. */
