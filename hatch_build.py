@@ -82,7 +82,7 @@ class Toolchain:
             *(("-fPIC", "-shared") if shared else ("-fPIE", "-pie")),
             self._anonymous,
             *map(str, sources),
-            *("-o", str(target)),
+            *("-o", str(target), "-lm"),
             cwd=self.root,
         )
 

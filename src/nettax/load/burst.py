@@ -126,7 +126,7 @@ def burst(
     """
     if connections < 1 or rounds < 0 or not 1 <= message_bytes <= 65536 or patience_s < 1:
         raise UsageError(
-            "a burst takes one connection or more, messages of 1 to 65536 bytes and 1 s of patience."
+            "a burst takes a connection or more, messages of 1 to 65536 bytes and 1 s of patience."
         )
     if connections * (rounds + 4) > MOST_RESULTS:
         raise UsageError(

@@ -50,14 +50,13 @@ def address(host: str, port: int) -> Address:
     except (OSError, OverflowError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UsageError(f"{host}:{port} cannot be looked up: {reason}.") from None
+    where = socket.inet_pton(found[0], str(found[4][0]).partition("%")[0])
+    packed = port.to_bytes(2, "big")
     if found[0] == socket.AF_INET:
-        raw = socket.inet_pton(socket.AF_INET, str(found[4][0]))
-        packed = found[4][1].to_bytes(2, "big") + raw + bytes(8)
-    else:
-        raw = socket.inet_pton(socket.AF_INET6, str(found[4][0]).partition("%")[0])
+        packed += where + bytes(8)
+    else:  # flow label, address, scope
         scope = int(found[4][3]) if len(found[4]) > 3 else 0
-        packed = found[4][1].to_bytes(2, "big") + bytes(4) + raw
-        packed += scope.to_bytes(4, sys.byteorder)
+        packed += bytes(4) + where + scope.to_bytes(4, sys.byteorder)
     packed = int(found[0]).to_bytes(2, sys.byteorder) + packed
     result = Address(length=len(packed))
     ctypes.memmove(result.bytes, packed, len(packed))
