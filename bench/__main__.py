@@ -10,7 +10,17 @@ from typing import Any
 
 import click
 
-from bench import compare_tools, export, own_cost, reading, record, replay, startup, top
+from bench import (
+    compare_tools,
+    export,
+    load_engines,
+    own_cost,
+    reading,
+    record,
+    replay,
+    startup,
+    top,
+)
 from nettax.experiment.environment import environment
 from nettax.host import recover
 
@@ -23,6 +33,7 @@ PARTS: dict[str, Part] = {
     "record": (record.record_cost, record.text),
     "replay": (replay.replay_cost, replay.text),
     "top": (top.top_cost, top.text),
+    "load-engines": (load_engines.load_engines, load_engines.text),
     "export": (export.export_cost, export.text),
     "own-cost": (own_cost.own_cost, own_cost.text),
     "compare": (compare_tools.compare_tools, compare_tools.text),
