@@ -23,6 +23,7 @@ VERBS = {
     "record": "Each interrupt, softirq, poll and switch, into a file.",
     "report": "What a recording tells: victims, bursts, a timeline; perf.data and trace.dat, too.",
     "soak": "Hours of load and rude clients: leaks, errors by side, drift.",
+    "load": "Load a server: who was the limit, and what a request cost whom.",
     "canary": "What a program of known speed loses on a CPU, by its own clock.",
     "demo": "See it: what top says a program got, and what it got.",
     "doctor": "What this host can measure, what not, and what would help.",

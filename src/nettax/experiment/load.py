@@ -64,12 +64,20 @@ class LoadRun:
         return self.counters["Tcp.PassiveOpens"]
 
     def mismatch(self, which: Side) -> float | None:
-        """How far the ledger's sum is from what was billed, as a share of that."""
+        """How far the ledger's bill is from the cgroup's or the processes', as a share of that."""
         if not which.usage.total_ns:
             return None
+        return which.billed_ns / which.usage.total_ns - 1
+
+    def unplaced_ns(self, which: Side) -> int:
+        """What was billed beyond the ledger's slices: mostly the switches themselves.
+
+        The scheduler's clock for billing is read a little before the switch that is traced.
+        Negative where the hypervisor's steal is in the slices, and not on the bill.
+        """
         # A kernel that accounts for interrupts apart bills nobody for them.
-        counted = which.own_ns if self.accounting.interrupts_apart else which.oncpu_ns
-        return counted / which.usage.total_ns - 1
+        placed = which.own_ns if self.accounting.interrupts_apart else which.oncpu_ns
+        return which.billed_ns - placed
 
 
 def run(

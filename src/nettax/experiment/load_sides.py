@@ -8,14 +8,14 @@ spent, not by whose packets they were.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from nettax.kernel.cpu_stat import CpuUsage
 from nettax.ledger import Charges, Interval, TaskCharges
 from nettax.ledger.rows import VECTORS
 
-__all__ = ["Elsewhere", "Placed", "Side", "elsewhere", "net_ns", "side"]
+__all__ = ["Elsewhere", "Placed", "Side", "elsewhere", "side"]
 
 _NET = (VECTORS.index("net_rx"), VECTORS.index("net_tx"))
 
@@ -37,8 +37,10 @@ class Side:
     """That ran."""
     usage: CpuUsage
     """As its cgroup, or its processes, were billed."""
+    billed_ns: int
+    """The same by the ledger, which adds it up over tasks as they leave a CPU."""
     oncpu_ns: int
-    """As the ledger saw it: own, and the next three."""
+    """Between the switches that brought it to a CPU and away: own, and the next three."""
     own_ns: int
     hardirq_ns: int
     """Interrupts in its context."""
@@ -84,12 +86,16 @@ class Elsewhere:
     other_ns: int
     """What other tasks had."""
     other_on_server_cpus_ns: int
-    """Of that, those that ran last on a CPU of the server's."""
+    """What tasks had on the server's CPUs, less both sides.
+
+    The generator as if it ran evenly on all its CPUs; exact where it is on all of the server's or
+    on none.
+    """
     heaviest: str
-    """The one that had most there, with its pid; empty: none."""
+    """The other task that had most, of those that ran last on such a CPU; empty: none."""
 
 
-def net_ns(charges: Charges) -> int:
+def _net_ns(charges: Charges) -> int:
     """NET_RX and NET_TX in the context of what was charged."""
     return sum(charges.softirq_ns[vector] for vector in _NET)
 
@@ -109,10 +115,11 @@ def side(
         * min(1.0, (task.charges.oncpu_ns + task.charges.wait_ns) / elapsed_ns)
         for task in tasks
     )
-    net = net_ns(charges)
+    net = _net_ns(charges)
     return Side(
         threads=len(tasks),
         usage=usage,
+        billed_ns=charges.billed_ns,
         oncpu_ns=charges.oncpu_ns,
         own_ns=charges.own_ns,
         hardirq_ns=charges.hardirq_ns,
@@ -129,29 +136,35 @@ def side(
 
 def elsewhere(
     interval: Interval,
-    sides: Iterable[TaskCharges],
-    sides_net_ns: int,
-    server_cpus: Collection[int],
+    tasks: Iterable[TaskCharges],
+    server: Side,
+    generator: Side,
 ) -> Elsewhere:
-    """What was spent in neither side's tasks; `sides` are the tasks of both."""
-    ours = {task.key for task in sides}
+    """What was spent in neither side's tasks; `tasks` are those of both."""
+    ours = {task.key for task in tasks}
     others = [
         task
         for task in interval.charges
         if task.key not in ours and task.kind == "task" and task.tgid != os.getpid()
     ]
-    there = [task for task in others if task.cpu in server_cpus]
+    there = [task for task in others if task.cpu in server.cpus]
+    beside = len(set(server.cpus) & set(generator.cpus)) / len(generator.cpus)
+    in_tasks = sum(
+        cpu.own_ns + sum(cpu.stolen_ns.values()) for cpu in interval.cpus if cpu.cpu in server.cpus
+    )
     most = max(there, key=lambda task: task.charges.oncpu_ns, default=None)
     kthreads = sum(sum(cpu.kthread_ns.values()) for cpu in interval.cpus)
     net = sum(cpu.softirq_ns["net_rx"] + cpu.softirq_ns["net_tx"] for cpu in interval.cpus)
-    other_net = sum(net_ns(task.charges) for task in others)
+    other_net = sum(_net_ns(task.charges) for task in others)
     in_threads = sum(task.charges.own_ns for task in interval.charges if task.kind == "ksoftirqd")
     return Elsewhere(
         kthreads_ns=kthreads,
         # ksoftirqd's time is nearly all in softirqs, and in its own account.
-        idle_net_ns=max(0, net - sides_net_ns - other_net - in_threads),
+        idle_net_ns=max(0, net - server.net_ns - generator.net_ns - other_net - in_threads),
         other_net_ns=other_net,
         other_ns=sum(task.charges.oncpu_ns for task in others),
-        other_on_server_cpus_ns=sum(task.charges.oncpu_ns for task in there),
+        other_on_server_cpus_ns=max(
+            0, round(in_tasks - server.oncpu_ns - generator.oncpu_ns * beside)
+        ),
         heaviest=f"{most.comm} ({most.pid})" if most else "",
     )
