@@ -22,6 +22,7 @@ VERBS = {
     "export": "The same, always on: metrics for Prometheus.",
     "record": "Each interrupt, softirq, poll and switch, into a file.",
     "report": "What a recording tells: victims, bursts, a timeline; perf.data and trace.dat, too.",
+    "serve": "Something to load: reference servers, and others by their recipes.",
     "soak": "Hours of load and rude clients: leaks, errors by side, drift.",
     "load": "Load a server: who was the limit, and what a request cost whom.",
     "canary": "What a program of known speed loses on a CPU, by its own clock.",

@@ -10,14 +10,24 @@ from collections.abc import Iterable
 from pathlib import Path
 from subprocess import PIPE, Popen, TimeoutExpired
 from types import TracebackType
-from typing import IO, Literal, Self, cast
+from typing import IO, Any, Literal, Self, TypedDict, Unpack, cast
 
 from nettax.errors import NettaxError, UsageError
 from nettax.host import spawn
 from nettax.servers import stats
 from nettax.servers.stats import Page, ServerStats
 
-__all__ = ["MODELS", "PROGRAM", "KeepAlive", "Model", "Protocol", "Server", "serve"]
+__all__ = [
+    "MODELS",
+    "PROGRAM",
+    "KeepAlive",
+    "Model",
+    "Options",
+    "Protocol",
+    "Server",
+    "arguments",
+    "serve",
+]
 
 PROGRAM = Path(__file__).with_name("nettax-server")
 START_LIMIT_S = 10.0
@@ -29,6 +39,47 @@ KeepAlive = Literal["off", "on", "asked"]
 
 MODELS: tuple[Model, ...] = ("epoll", "threads", "pool")
 _KEEP_ALIVE: tuple[KeepAlive, ...] = ("off", "on", "asked")  # enum keep_alive of server.h
+
+
+# Names of options that differ from main.c's by their unit.
+_NAMES = {"body_bytes": "body", "idle_s": "idle", "leak_bytes": "leak"}
+
+
+class Options(TypedDict, total=False):
+    """What a reference server can be told."""
+
+    protocol: Protocol
+    """``http``."""
+    port: int
+    """0: any that is free."""
+    bind: str
+    """127.0.0.1."""
+    backlog: int
+    """Of listen(2), 511; the kernel keeps it below net.core.somaxconn."""
+    threads: int
+    """Of `epoll` and `pool`: 1."""
+    nodelay: bool
+    """Set TCP_NODELAY on each connection: it is."""
+    cork: bool
+    """Set TCP_CORK around each answer."""
+    two_writes: bool
+    """An answer in two system calls: HTTP's head and body, an echo's halves."""
+    keep_alive: KeepAlive
+    """``on``; `asked`: only where a request has the header ``Connection: keep-alive``, as servers
+    of HTTP/1.0's style do it."""
+    max_requests: int
+    """Close a connection after so many answers; 0: do not."""
+    body_bytes: int
+    """Of each answer: 128."""
+    sleep_us: int
+    """Sleep so long for each request, in the thread that serves it: with `epoll`, all connections
+    of that thread wait."""
+    work_us: int
+    """Compute so long for each request, by the thread's CPU clock."""
+    idle_s: int
+    """Close a connection on which nothing has moved for so long: 60."""
+    leak_bytes: int
+    """Lose so much memory for each connection, to try what looks for leaks."""
 
 
 class Server:
@@ -136,64 +187,41 @@ class Server:
 def serve(
     model: Model = "epoll",
     *,
-    protocol: Protocol = "http",
-    port: int = 0,
-    bind: str = "127.0.0.1",
-    backlog: int = 511,
-    threads: int = 1,
-    nodelay: bool = True,
-    cork: bool = False,
-    two_writes: bool = False,
-    keep_alive: KeepAlive = "on",
-    max_requests: int = 0,
-    body_bytes: int = 128,
-    sleep_us: int = 0,
-    work_us: int = 0,
-    idle_s: int = 60,
-    leak_bytes: int = 0,
     cpus: Iterable[int] | None = None,
     netns: str | None = None,
     cgroup: Path | None = None,
+    **options: Unpack[Options],
 ) -> Server:
     """Make a reference server, which starts when it is entered.
 
     `epoll`: `threads` threads, each with the connections that it accepted. `threads`: one for each
     connection. `pool`: one waits for all connections, `threads` serve those that are ready.
 
-    :param port: 0: any that is free.
-    :param backlog: of listen(2); the kernel keeps it below net.core.somaxconn.
-    :param nodelay: set TCP_NODELAY on each connection.
-    :param cork: set TCP_CORK around each answer.
-    :param two_writes: an answer in two system calls: HTTP's head and body, an echo's halves.
-    :param keep_alive: `asked`: only where a request has the header ``Connection: keep-alive``, as
-        servers of HTTP/1.0's style do it.
-    :param max_requests: close a connection after so many answers; 0: do not.
-    :param body_bytes: of each answer.
-    :param sleep_us: sleep so long for each request, in the thread that serves it: with epoll, all
-        connections of that thread wait.
-    :param work_us: compute so long for each request, by the thread's CPU clock.
-    :param idle_s: close a connection on which nothing has moved for so long.
-    :param leak_bytes: lose so much memory for each connection, to try what looks for leaks.
     :param cpus: where it may run; `netns`, `cgroup`: in which it runs (see `nettax.host.spawn`).
+    :param options: see `Options`.
     :raises UsageError: on entering: no such CPU, namespace or cgroup.
     """
-    options: dict[str, int | str] = {
-        "port": port,
-        "bind": bind,
-        "backlog": backlog,
-        "threads": threads,
-        "nodelay": int(nodelay),
-        "cork": int(cork),
-        "two-writes": int(two_writes),
-        "keep-alive": _KEEP_ALIVE.index(keep_alive),
-        "max-requests": max_requests,
-        "body": body_bytes,
-        "sleep-us": sleep_us,
-        "work-us": work_us,
-        "idle": idle_s,
-        "leak": leak_bytes,
+    return Server(arguments(model, **options), cpus, netns, cgroup)
+
+
+def arguments(model: Model, **options: Unpack[Options]) -> list[str]:
+    """The command that runs a reference server."""
+    defaults: Options = {
+        "protocol": "http",
+        "port": 0,
+        "bind": "127.0.0.1",
+        "backlog": 511,
+        "threads": 1,
+        "nodelay": True,
+        "keep_alive": "on",
+        "body_bytes": 128,
+        "idle_s": 60,
     }
-    command = [str(PROGRAM), model, protocol]
-    return Server(
-        [*command, *(f"--{name}={value}" for name, value in options.items())], cpus, netns, cgroup
+    words: dict[str, Any] = {**defaults, **options}
+    protocol = words.pop("protocol")
+    words["keep_alive"] = _KEEP_ALIVE.index(words["keep_alive"])
+    given = (
+        f"--{_NAMES.get(name, name).replace('_', '-')}={value if name == 'bind' else int(value)}"
+        for name, value in words.items()
     )
+    return [str(PROGRAM), model, protocol, *given]

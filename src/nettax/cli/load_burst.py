@@ -1,0 +1,29 @@
+"""`nettax load echo --burst`: many connections at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+import click
+
+from nettax.experiment.burst import burst_run
+from nettax.report.burst import document, text
+
+__all__ = ["show_burst"]
+
+
+def show_burst(
+    host: str,
+    port: int,
+    connections: int,
+    rounds: int,
+    message_bytes: int | None,
+    cpus: Iterable[int] | None,
+    as_json: bool,
+) -> None:
+    """Run one and print it."""
+    run = burst_run(
+        host, port, connections, rounds=rounds, message_bytes=message_bytes or 13, cpus=cpus
+    )
+    click.echo(json.dumps(document(run), indent=1) if as_json else text(run))
