@@ -223,7 +223,7 @@ def test_the_queue_is_seen() -> None:
 
 def test_echo_in_a_deep_pipeline() -> None:
     with serve("pool", protocol="echo") as server:
-        seen = run(server.port, b"x" * 100, protocol="echo", rate=20_000, depth=256)
+        seen = run(server.port, b"\0x" * 50, protocol="echo", rate=20_000, depth=256)
         assert server.stats().received_bytes == seen.sent * 100 == seen.received_bytes
     assert seen.answered == seen.sent
 
@@ -271,6 +271,20 @@ def test_an_answer_that_ends_with_its_connection() -> None:
         seen = run(port, rate=50)
     assert seen.answered == seen.statuses[2] == seen.sent > 0
     assert dict(seen.errors) == {}
+
+
+def test_requests_go_out_as_they_are() -> None:
+    with socket.create_server((HERE, 0)) as listener:
+        port = listener.getsockname()[1]
+        sent = bytes(range(256)) * 64
+        with OpenLoop(HERE, port, sent, protocol="echo", rate=0, duration_s=60):
+            one, _ = listener.accept()
+            with one:
+                one.settimeout(10)
+                said = b""
+                while len(said) < len(sent):
+                    said += one.recv(65536)
+    assert said == sent
 
 
 def test_nobody_listens() -> None:

@@ -66,7 +66,7 @@ class _Page(ctypes.Structure):
         ("errors", ctypes.c_uint64 * _ERRNOS),
         ("latency", ctypes.c_uint64 * BUCKETS),
         ("service", ctypes.c_uint64 * BUCKETS),
-        ("request", ctypes.c_char * MOST_REQUEST),
+        ("request", ctypes.c_uint8 * MOST_REQUEST),
     )
 
 
@@ -187,7 +187,7 @@ class OpenLoop:
             seed=seed,
             limit_ns=round(duration_s * 1e9),
             drain_ns=round(drain_s * 1e9),
-            request=request,
+            request=(ctypes.c_uint8 * MOST_REQUEST)(*request),
         )
         self._duration_s = duration_s
         self._drain_s = drain_s
