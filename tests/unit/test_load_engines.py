@@ -6,10 +6,13 @@ import ctypes
 import os
 import signal
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,10 +20,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nettax.errors import NettaxError, UsageError
+from nettax.load import own
 from nettax.load.burst import burst
 from nettax.load.histogram import BUCKETS, Histogram, bucket
 from nettax.load.open_loop import OpenLoop, OpenLoopReading, http_request
 from nettax.load.rude import KINDS, Rude
+from nettax.load.tool import Job, Said
 from nettax.load.udp import udp
 from nettax.native import library
 from nettax.servers import serve
@@ -219,6 +224,33 @@ def test_the_queue_is_seen() -> None:
     assert (seen.service.quantile(0) or 0) >= 4_900_000
     assert (seen.latency.quantile(1) or 0) > 5 * (seen.service.quantile(0.5) or 0)
     assert seen.unsent > 0
+
+
+@pytest.mark.parametrize(
+    "asked", [{"keep_alive": True}, {"rate": 200}, {"keep_alive": False}, {"kind": "echo"}]
+)
+def test_as_a_tool(asked: dict[str, Any], tmp_path: Path) -> None:
+    job = Job(
+        **{"kind": "http", "host": HERE, "connections": 2, "port": 0, "duration_s": 1, **asked}
+    )
+    with serve("epoll", protocol="echo" if job.kind == "echo" else "http") as server:
+        job = replace(job, port=server.port)
+        command = own.TOOL.command(job, tmp_path)
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+        result = own.TOOL.parse(job, Said(ran.stdout, ran.stderr))
+        stats = server.stats()
+    assert result.latency
+    assert result.done == result.latency.total == stats.requests > 0
+    assert result.connections == stats.accepted
+    assert result.bytes == stats.sent_bytes
+    assert dict(result.errors) == {}
+    if job.rate:
+        assert result.done in (200, 201)
+    if not job.keep_alive:
+        assert stats.accepted >= result.done
+    for broken in ("", "text", "aGVsbG8="):
+        with pytest.raises(NettaxError, match="cannot read what nettax printed"):
+            own.TOOL.parse(job, Said(broken))
 
 
 def test_echo_in_a_deep_pipeline() -> None:

@@ -20,7 +20,17 @@ from nettax.errors import NettaxError, UsageError
 from nettax.load.engine import Address, Engine, address
 from nettax.load.histogram import BUCKETS, Histogram
 
-__all__ = ["Arrivals", "OpenLoop", "OpenLoopReading", "http_request"]
+__all__ = [
+    "ENGINE",
+    "Arrivals",
+    "OpenLoop",
+    "OpenLoopReading",
+    "http_request",
+    "prepare",
+    "reading",
+]
+
+ENGINE = "nettax_load_open"
 
 MOST_REQUEST = 16384
 MOST_DEPTH = 65536
@@ -168,33 +178,27 @@ class OpenLoop:
         :param drain_s: how long to wait for the last answers.
         :raises UsageError: the host cannot be looked up; figures that make no sense.
         """
-        if rate < 0 or rate > 1e9 or duration_s <= 0 or connections < 1:
-            raise UsageError("an open loop takes a rate, a duration and a connection at least.")
-        if not 1 <= depth <= MOST_DEPTH or (lone and depth > 1):
-            raise UsageError(f"the depth is 1 to {MOST_DEPTH}, and 1 with one request each.")
-        if not 1 <= len(request) <= MOST_REQUEST:
-            raise UsageError(f"a request has 1 to {MOST_REQUEST} bytes, not {len(request)}.")
-        page = _Page(
-            address=address(host, port),
-            protocol=("echo", "http").index(protocol),
+        page = prepare(
+            host,
+            port,
+            request,
+            protocol=protocol,
+            rate=rate,
+            duration_s=duration_s,
             connections=connections,
             depth=depth,
-            request_bytes=len(request),
-            no_body=no_body,
-            poisson=arrivals == "poisson",
-            lone=lone,
-            interval_ps=round(1e12 / rate) if rate else 0,
+            arrivals=arrivals,
             seed=seed,
-            limit_ns=round(duration_s * 1e9),
-            drain_ns=round(drain_s * 1e9),
-            request=(ctypes.c_uint8 * MOST_REQUEST)(*request),
+            lone=lone,
+            no_body=no_body,
+            drain_s=drain_s,
         )
         self._duration_s = duration_s
         self._drain_s = drain_s
         self._engine = Engine(
-            "nettax_load_open",
-            bytes(page),
-            ctypes.sizeof(page),
+            ENGINE,
+            page,
+            len(page),
             cpus=cpus,
             netns=netns,
             cgroup=cgroup,
@@ -254,26 +258,81 @@ class OpenLoop:
 
     def read(self) -> OpenLoopReading:
         """Take a reading; each count is of its own moment."""
-        page = self._page
-        errors = {
-            ("answer", "malformed"): int(page.malformed),
-            ("answer", "closed early"): int(page.closed_early),
-        }
-        for operation, counts in (("connect", page.connect_errors), ("transfer", page.errors)):
-            for number, count in enumerate(counts):
-                errors[operation, errno.errorcode.get(number, "other")] = count
-        return OpenLoopReading(
-            int(page.wall_ns),
-            int(page.cpu_ns),
-            int(page.due),
-            int(page.sent),
-            int(page.answered),
-            int(page.unanswered),
-            int(page.connects),
-            int(page.sent_bytes),
-            int(page.received_bytes),
-            MappingProxyType({n: count for n, count in enumerate(page.statuses) if count}),
-            MappingProxyType({key: count for key, count in errors.items() if count}),
-            Histogram.of_counts(page.latency),
-            Histogram.of_counts(page.service),
-        )
+        return _reading(self._page)
+
+
+def prepare(
+    host: str,
+    port: int,
+    request: bytes,
+    *,
+    protocol: Literal["echo", "http"],
+    rate: float,
+    duration_s: float,
+    connections: int,
+    depth: int = 1,
+    arrivals: Arrivals = "even",
+    seed: int = 1,
+    lone: bool = False,
+    no_body: bool = False,
+    drain_s: float = DRAIN_S,
+) -> bytes:
+    """Return the page that `ENGINE` runs on, which means what `OpenLoop` says.
+
+    :raises UsageError: the host cannot be looked up; figures that make no sense.
+    """
+    if rate < 0 or rate > 1e9 or duration_s <= 0 or connections < 1:
+        raise UsageError("an open loop takes a rate, a duration and a connection at least.")
+    if not 1 <= depth <= MOST_DEPTH or (lone and depth > 1):
+        raise UsageError(f"the depth is 1 to {MOST_DEPTH}, and 1 with one request each.")
+    if not 1 <= len(request) <= MOST_REQUEST:
+        raise UsageError(f"a request has 1 to {MOST_REQUEST} bytes, not {len(request)}.")
+    page = _Page(
+        address=address(host, port),
+        protocol=("echo", "http").index(protocol),
+        connections=connections,
+        depth=depth,
+        request_bytes=len(request),
+        no_body=no_body,
+        poisson=arrivals == "poisson",
+        lone=lone,
+        interval_ps=round(1e12 / rate) if rate else 0,
+        seed=seed,
+        limit_ns=round(duration_s * 1e9),
+        drain_ns=round(drain_s * 1e9),
+        request=(ctypes.c_uint8 * MOST_REQUEST)(*request),
+    )
+    return bytes(page)
+
+
+def reading(page: bytes) -> OpenLoopReading:
+    """Return what the engine left in a page.
+
+    :raises ValueError: it is no such page.
+    """
+    return _reading(_Page.from_buffer_copy(page))
+
+
+def _reading(page: _Page) -> OpenLoopReading:
+    errors = {
+        ("answer", "malformed"): int(page.malformed),
+        ("answer", "closed early"): int(page.closed_early),
+    }
+    for operation, counts in (("connect", page.connect_errors), ("transfer", page.errors)):
+        for number, count in enumerate(counts):
+            errors[operation, errno.errorcode.get(number, "other")] = count
+    return OpenLoopReading(
+        int(page.wall_ns),
+        int(page.cpu_ns),
+        int(page.due),
+        int(page.sent),
+        int(page.answered),
+        int(page.unanswered),
+        int(page.connects),
+        int(page.sent_bytes),
+        int(page.received_bytes),
+        MappingProxyType({n: count for n, count in enumerate(page.statuses) if count}),
+        MappingProxyType({key: count for key, count in errors.items() if count}),
+        Histogram.of_counts(page.latency),
+        Histogram.of_counts(page.service),
+    )

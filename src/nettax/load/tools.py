@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from nettax.errors import UsageError
-from nettax.load import ab, h2load, htstress, iperf3, sockperf, wrk
+from nettax.load import ab, h2load, htstress, iperf3, own, sockperf, wrk
 from nettax.load.tool import Kind, Tool
 
 __all__ = ["TOOLS", "tools"]
 
 TOOLS: Mapping[str, Tool] = {
-    module.TOOL.name: module.TOOL for module in (wrk, ab, h2load, htstress, sockperf, iperf3)
+    module.TOOL.name: module.TOOL for module in (wrk, ab, h2load, htstress, sockperf, iperf3, own)
 }
 
 
