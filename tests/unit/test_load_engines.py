@@ -173,7 +173,7 @@ def test_a_burst_that_finds_nobody() -> None:
 
 
 def run(port: int, request: bytes = GET, **options: Any) -> OpenLoopReading:
-    with OpenLoop(HERE, port, request, **{"rate": 500, "duration_s": 0.4, **options}) as loop:
+    with OpenLoop(HERE, port, request, **{"rate": 500, "duration_s": 0.2, **options}) as loop:
         return loop.finish()
 
 
@@ -201,7 +201,7 @@ def test_counts_agree_with_the_servers(options: dict[str, Any]) -> None:
     assert seen.latency.total == seen.service.total == seen.answered
     assert dict(seen.errors) == {}
     if options.get("rate") != 0 and "arrivals" not in options:
-        assert seen.due in (200, 201)
+        assert seen.due in (100, 101)
 
 
 def test_one_request_a_connection() -> None:
@@ -226,9 +226,7 @@ def test_the_queue_is_seen() -> None:
     assert seen.unsent > 0
 
 
-@pytest.mark.parametrize(
-    "asked", [{"keep_alive": True}, {"rate": 200}, {"keep_alive": False}, {"kind": "echo"}]
-)
+@pytest.mark.parametrize("asked", [{"rate": 200, "keep_alive": False}, {"kind": "echo"}])
 def test_as_a_tool(asked: dict[str, Any], tmp_path: Path) -> None:
     job = Job(
         **{"kind": "http", "host": HERE, "connections": 2, "port": 0, "duration_s": 1, **asked}
@@ -363,10 +361,10 @@ def test_a_generator_that_was_killed_is_told() -> None:
             loop.finish()
 
 
-@pytest.mark.parametrize("size", [16, 64, 1400])
+@pytest.mark.parametrize("size", [16, 1400])
 def test_datagrams(size: int) -> None:
-    seen = udp(rate=2000, duration_s=0.2, payload_bytes=size)
-    assert seen.sent in range(390, 402)
+    seen = udp(rate=2000, duration_s=0.1, payload_bytes=size)
+    assert 0 < seen.sent <= 201
     assert (seen.received, seen.lost) == (seen.sent, 0)
     assert seen.duplicates == seen.reordered == seen.foreign == 0
     assert seen.transit.total == seen.received
