@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from urllib.parse import urlsplit
 
 import click
@@ -14,7 +14,7 @@ from nettax.cli.progress import progress
 from nettax.errors import UsageError
 from nettax.experiment.load import LoadRun, run
 from nettax.experiment.load_compare import compare
-from nettax.experiment.load_target import Target, found, started
+from nettax.experiment.load_target import Target, found, own_network, started
 from nettax.host import Host
 from nettax.kernel import cpus as cpu_lists
 from nettax.kernel.features import require_host_pids
@@ -55,6 +55,7 @@ DEFAULT: dict[Kind, str] = {"http": "wrk", "echo": "sockperf", "stream": "iperf3
 @click.option("-C", "--cpu", metavar="CPUS", help="Where the tool may run: 0,2-5.")
 @click.option("--server-cpu", metavar="CPUS", help="Where a server that is started may run.")
 @click.option("--server", is_flag=True, help="Start the command after -- as the server.")
+@click.option("--alone", is_flag=True, help="--server: both in a network namespace of their own.")
 @click.option("-p", "--pid", type=click.IntRange(min=1), help="The process of one that runs.")
 @click.option(
     "--port", type=click.IntRange(1, 65535), help="Where the server listens, if not there."
@@ -77,6 +78,7 @@ def command(
     cpu: str | None,
     server_cpu: str | None,
     server: bool,
+    alone: bool,
     pid: int | None,
     port: int | None,
     as_json: bool,
@@ -93,16 +95,23 @@ def command(
         raise UsageError("a server is started by --server -- COMMAND: both or neither")
     if server and pid is not None:
         raise UsageError("--server and --pid exclude each other")
-    if server_cpu is not None and not server:
-        raise UsageError("--server-cpu does nothing without --server -- COMMAND: add it")
+    for option, given in (("--server-cpu", server_cpu is not None), ("--alone", alone)):
+        if given and not server:
+            raise UsageError(f"{option} does nothing without --server -- COMMAND: add it")
     chosen = tools(kind, names or DEFAULT[kind])
     cpus = None if cpu is None else cpu_lists.select(cpu)
     require_host_pids()
-    with Host() as host, _server(host, job, port or job.port, words, server_cpu, pid) as target:
+    with ExitStack() as stack:
+        host = stack.enter_context(Host())
+        netns = own_network(host) if alone else None
+        target = stack.enter_context(
+            _server(host, job, port or job.port, words, server_cpu, netns, pid)
+        )
         step = progress("running")
 
         def once(tool: Tool) -> LoadRun:
-            return run(host, tool, job, target, cpus=cpus, progress=_seconds(tool, job))
+            seconds = _seconds(tool, job)
+            return run(host, tool, job, target, cpus=cpus, netns=netns, progress=seconds)
 
         if len(chosen) == 1 and repeat == 1:
             result = once(chosen[0])
@@ -182,6 +191,7 @@ def _server(
     port: int,
     words: tuple[str, ...],
     server_cpu: str | None,
+    netns: str | None,
     pid: int | None,
 ) -> Iterator[Target]:
     # iperf3 meets at a TCP port for UDP, too.
@@ -190,7 +200,7 @@ def _server(
         yield found(port, pid=pid, protocol=protocol)
         return
     cpus = None if server_cpu is None else cpu_lists.select(server_cpu)
-    with started(host, words, port, protocol=protocol, cpus=cpus) as target:
+    with started(host, words, port, protocol=protocol, cpus=cpus, netns=netns) as target:
         yield target
 
 

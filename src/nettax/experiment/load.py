@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from subprocess import DEVNULL, Popen, TimeoutExpired
+from subprocess import PIPE, Popen, TimeoutExpired
 
 from nettax.errors import NettaxError
 from nettax.experiment.load_sides import Elsewhere, Side, elsewhere, side
@@ -28,7 +28,7 @@ __all__ = ["LoadRun", "run"]
 
 PATIENCE_S = 20
 """That a tool may take beyond its duration: a lost SYN is sent again after 1, 3, 7 s."""
-STEP_S = 0.1
+STEP_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,21 +117,23 @@ def run(
                 cpus=cpus,
                 netns=netns,
                 cgroup=cgroup,
-                stdin=DEVNULL,
+                stdin=PIPE,
                 stdout=out,
                 stderr=err,
             )
             watch = Watch(target, child.pid)
-            _follow(child, job, ledger, watch, progress, tool.name)
+            _follow(child, job, ledger, watch, progress, tool, directory)
             interval = ledger.finish() - ledger.began
             after = _Counts.take(target)
+            generator_usage = cpu_stat.usage(cgroup)
+            child.communicate(timeout=PATIENCE_S)  # lets go on one that waits to tell the rest
         said = _said(directory, tool)
         if child.returncode not in tool.fine:
             raise NettaxError(f"{tool.name} failed: {_reason(said, child.returncode)}")
         result = tool.parse(job, said)
         if not result.elapsed_ns:
             raise NettaxError(f"{tool.name} ran for no time at all: {_reason(said, 0)}")
-        generator_id, generator_usage = cgroup.stat().st_ino, cpu_stat.usage(cgroup)
+        generator_id = cgroup.stat().st_ino
     of_server = _members(interval, target.cgroup_id, before.processes | after.processes)
     of_generator = _members(interval, generator_id, frozenset())
     both = [*of_server, *of_generator]
@@ -157,7 +159,7 @@ def run(
         result=result,
         server=server,
         generator=generator,
-        elsewhere=elsewhere(interval, both, server.net_ns + generator.net_ns, server.cpus),
+        elsewhere=elsewhere(interval, both, server, generator),
         sockets=watch.sockets,
         counters=net_counters.difference(after.counters, before.counters),
         softnet=net_counters.difference(after.softnet, before.softnet),
@@ -207,18 +209,21 @@ def _follow(
     ledger: Ledger,
     watch: Watch,
     progress: Callable[[float], None],
-    name: str,
+    tool: Tool,
+    directory: Path,
 ) -> None:
-    """Wait until the tool has ended; meanwhile look at the server, and make room in the ledger."""
+    """Wait until the load is over; meanwhile look at the server, and make room in the ledger."""
     begun = time.monotonic()
     while True:
         try:
             child.wait(STEP_S)
         except TimeoutExpired:
             passed = time.monotonic() - begun
+            if tool.over and tool.over in (directory / "stdout").read_text(errors="replace"):
+                return
             if passed > job.duration_s + PATIENCE_S:
                 raise NettaxError(
-                    f"{name} has not ended {PATIENCE_S} s after its {job.duration_s} s: "
+                    f"{tool.name} has not ended {PATIENCE_S} s after its {job.duration_s} s: "
                     "does the server answer?"
                 ) from None
             watch.look()

@@ -80,7 +80,7 @@ class Elsewhere:
     kthreads_ns: int
     """ksoftirqd, NAPI and IRQ threads."""
     idle_net_ns: int
-    """NET_RX and NET_TX that ran in no task: over idle."""
+    """NET_RX and NET_TX that ran in no task: over idle. Of little, it may be less than nothing."""
     other_net_ns: int
     """NET_RX and NET_TX in the context of other tasks."""
     other_ns: int
@@ -160,11 +160,9 @@ def elsewhere(
     return Elsewhere(
         kthreads_ns=kthreads,
         # ksoftirqd's time is nearly all in softirqs, and in its own account.
-        idle_net_ns=max(0, net - server.net_ns - generator.net_ns - other_net - in_threads),
+        idle_net_ns=net - server.net_ns - generator.net_ns - other_net - in_threads,
         other_net_ns=other_net,
         other_ns=sum(task.charges.oncpu_ns for task in others),
-        other_on_server_cpus_ns=max(
-            0, round(in_tasks - server.oncpu_ns - generator.oncpu_ns * beside)
-        ),
+        other_on_server_cpus_ns=round(in_tasks - server.oncpu_ns - generator.oncpu_ns * beside),
         heaviest=f"{most.comm} ({most.pid})" if most else "",
     )

@@ -13,11 +13,11 @@ from subprocess import STDOUT, Popen
 from typing import IO
 
 from nettax.errors import NettaxError, UsageError
-from nettax.host import Host
+from nettax.host import Host, links
 from nettax.kernel import cpu_stat, proc_pid, tcp_sockets
 from nettax.kernel.cpu_stat import CpuUsage
 
-__all__ = ["Target", "found", "started"]
+__all__ = ["Target", "found", "own_network", "started"]
 
 START_LIMIT_S = 10.0
 
@@ -91,6 +91,13 @@ def started(
             yield Target(pid, port, protocol, cgroup, cgroup.stat().st_ino, frozenset())
         finally:
             host.stop(child)
+
+
+def own_network(host: Host) -> str:
+    """Make a network namespace with loopback alone: nobody else's traffic is in its counters."""
+    netns = host.namespace("load")
+    links.bring_up_loopback(netns)
+    return netns
 
 
 def found(port: int, *, pid: int | None = None, protocol: str = "tcp") -> Target:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from nettax.load.tool import Job, Result, Said, Tool, histogram, not_understood, number
+from nettax.load.tool import Job, Result, Said, Tool, histogram, not_understood, number, spread
 
 __all__ = ["TOOL"]
 
@@ -57,7 +57,7 @@ def _pairs(text: str) -> list[tuple[str, int]]:
 
 
 def _times(csv: str, done: int) -> dict[int, int]:
-    """Requests by ns: those between two percentiles evenly, at eight places."""
+    """Requests by ns."""
     head, *lines = csv.splitlines() or [""]
     if head != HEAD:
         not_understood("ab", head)
@@ -69,16 +69,7 @@ def _times(csv: str, done: int) -> dict[int, int]:
         edges.append(round(float(ms) * 1e6))
     if len(edges) != 101 or edges != sorted(edges):
         not_understood("ab", lines[-1] if lines else head)
-    times: dict[int, int] = {}
-    told, places = 0, 8
-    for hundredth in range(100):
-        low, high = edges[hundredth], edges[hundredth + 1]
-        for place in range(places):
-            upto = done * (hundredth * places + place + 1) // (100 * places)
-            time = low + (high - low) * (2 * place + 1) // (2 * places)
-            times[time] = times.get(time, 0) + upto - told
-            told = upto
-    return {time: count for time, count in times.items() if count}
+    return spread(edges, done)
 
 
 TOOL = Tool(

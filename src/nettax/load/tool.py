@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NoReturn
@@ -13,7 +13,17 @@ from typing import Literal, NoReturn
 from nettax.errors import NettaxError, UsageError
 from nettax.load.histogram import Histogram, bucket
 
-__all__ = ["Job", "Kind", "Result", "Said", "Tool", "histogram", "not_understood", "number"]
+__all__ = [
+    "Job",
+    "Kind",
+    "Result",
+    "Said",
+    "Tool",
+    "histogram",
+    "not_understood",
+    "number",
+    "spread",
+]
 
 Kind = Literal["http", "echo", "stream"]
 
@@ -97,6 +107,8 @@ class Tool:
     """That it writes."""
     one_thread: bool = False
     """Whether it never uses more than one CPU."""
+    over: str = ""
+    """A line by which it says that the load is over, and reads a line before it goes on."""
     fine: tuple[int, ...] = (0,)
     """Exit codes with which there is a result."""
 
@@ -152,6 +164,24 @@ def number(tool: str, pattern: str, text: str) -> str:
     words = re.sub(r"[\\^$()\[\]{}.*+?|]", " ", pattern)
     near = get_close_matches(words, lines, n=1, cutoff=0.2)
     not_understood(tool, near[0] if near else (lines[-1] if lines else ""))
+
+
+def spread(quantiles: Sequence[int], count: int) -> dict[int, int]:
+    """How many of so many times there are of each length, from quantiles at equal distances.
+
+    The first is the least, the last the greatest; between two, the times are taken as even, at
+    eight places.
+    """
+    times: dict[int, int] = {}
+    told, places, steps = 0, 8, len(quantiles) - 1
+    for step in range(steps):
+        low, high = quantiles[step], quantiles[step + 1]
+        for place in range(places):
+            upto = count * (step * places + place + 1) // (steps * places)
+            time = low + (high - low) * (2 * place + 1) // (2 * places)
+            times[time] = times.get(time, 0) + upto - told
+            told = upto
+    return {time: count for time, count in times.items() if count}
 
 
 def histogram(times: Mapping[int, int]) -> Histogram:
