@@ -102,6 +102,29 @@ PAGES = {
         overhead="It needs no privilege, and memory for about one chunk of each CPU.",
         see_also=("nettax-record(1)", "perf-script(1)", "trace-cmd-report(1)"),
     ),
+    "serve": Page(
+        overhead="Of a reference server there is nothing but the server: nettax becomes it. Of "
+        "another's, nettax waits beside it, in 20 MB.",
+        exits=(("*the server's*", "where it is another's"),),
+        see_also=("nettax-load(1)", "nettax-soak(1)", "tcp(7)", "epoll(7)"),
+        notes="SIGTERM and SIGINT end a reference server with 0, at once. It answers every GET, "
+        "HEAD and POST alike; what is no right request of HTTP/1.1 (RFC 9112) is refused with "
+        "4xx, and the connection closed. A head has 8 KiB at most, a body that is sent 16 MiB.",
+    ),
+    "soak": Page(
+        overhead="At its usual 100 requests and 16 rude clients a second, both ends took less "
+        "than 4 % of one CPU. A sample is one line of some 500 bytes, every five seconds.",
+        files=(
+            (
+                "nettax-soak.jsonl",
+                "The journal (``-o``): a plan, then a sample a line, each on disk before the next. "
+                "What is reported is computed from it alone.",
+            ),
+            _JOURNAL,
+        ),
+        see_also=("nettax-serve(1)", "nettax-load(1)", "proc(5)", "tcp(7)"),
+        notes="Ctrl-C and SIGTERM end it cleanly, with its report.",
+    ),
     "canary": Page(
         overhead="It is a load: a program that computes without end, at the usual priority, on the "
         "CPU that it is given. ``--calibrate`` also sends that CPU IPIs from another, and "

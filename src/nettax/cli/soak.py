@@ -44,8 +44,7 @@ def seconds(text: str) -> float:
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("target", required=False)
-@click.argument("server", nargs=-1, type=click.UNPROCESSED)
+@click.argument("words", nargs=-1, metavar="[TARGET [-- COMMAND …]]", type=click.UNPROCESSED)
 @click.option("-d", "--duration", type=seconds, default="10m", help="How long: 90s, 10m, 8h (10m).")
 @click.option("-I", "--interval", type=seconds, default="5s", help="Between two samples (5s).")
 @click.option(
@@ -69,8 +68,7 @@ def seconds(text: str) -> float:
 @click.option("--report", "only", type=click.Path(path_type=Path), help="Of a journal, no run.")
 @click.option("--json", "as_json", is_flag=True, help="One document on standard output.")
 def command(
-    target: str | None,
-    server: tuple[str, ...],
+    words: tuple[str, ...],
     duration: float,
     interval: float,
     rate: float,
@@ -98,6 +96,7 @@ def command(
     errors that a started command prints. Each sample goes to a journal (nettax-soak.jsonl): the run
     ends cleanly at any time, and --resume goes on after a kill.
     """
+    target, *server = words or (None,)
     if sum(x is not None for x in (target, resume, only)) != 1:
         raise UsageError("give one of TARGET, --resume JOURNAL and --report JOURNAL")
     path = only or resume or output or Path("nettax-soak.jsonl")
@@ -118,7 +117,7 @@ def command(
                 connections,
                 rude,
                 stall_time,
-                list(server),
+                server,
                 pid,
                 options,
             )
@@ -130,7 +129,7 @@ def command(
 
 def _check(
     target: str,
-    server: tuple[str, ...],
+    server: list[str],
     pid: int | None,
     protocol: str | None,
     options: dict[str, Any],

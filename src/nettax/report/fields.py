@@ -216,6 +216,17 @@ _RUNNERS = (
     Field("a packet", "time by packets"),
 )
 
+_SOAK = (
+    Field("of the server", "its resident memory, its descriptors: all its processes together"),
+    Field("first, last, most", "of the samples behind the warm-up: a fifth of the run at least"),
+    Field("per hour", "how fast it grew: median slope of all pairs of samples, 95 % interval"),
+    Field("per connection", "the same by connections that clients opened, not by time"),
+    Field("latency", "of answers, from when their requests were due, first third → last"),
+    Field("TIME-WAIT", "TCP sockets in it, of the whole network namespace"),
+    Field("side", "who met the error: the server, the steady client, the rude ones"),
+    Field("error", "system call and errno; log: by the words that the server printed"),
+)
+
 TABLES = {
     "tasks": Table("Tasks", "% of one CPU", _TASK),
     "groups": Table("Tasks added up (--by)", "% of one CPU", _GROUP),
@@ -235,6 +246,7 @@ TABLES = {
     "flow": Table("Flows", "median of the runs", _FLOW),
     "bursts": Table("Bursts", "over the recording", _BURSTS),
     "runners": Table("Who ran NET_RX", "over the recording", _RUNNERS),
+    "soak": Table("Soak", "KiB, counts; median [interval]", _SOAK),
     "probes": Table("Probes", "a mark, a name, what was found", _PROBE),
 }
 
@@ -243,6 +255,7 @@ VERB_TABLES = {
     "stat": ("tasks", "groups", "cpus", "work", "histogram", "doubt"),
     "top": ("tasks", "cpus", "work", "live", "doubt"),
     "report": ("tasks", "cpus", "work", "histogram", "bursts", "runners"),
+    "soak": ("soak",),
     "canary": ("canary", "calibration", "openssl", "working-set", "canary-watch"),
     "demo": ("demo", "flow"),
     "doctor": ("probes",),
