@@ -29,19 +29,23 @@ Examples:
   nettax load http URL --server -- ./server 8080    one that is started for it
   nettax load http URL --tool ab,wrk,h2load -r 6    interleaved, as ratios
   nettax load http URL -c 64 -t 2 -C 0 --server-cpu 1 --server -- nginx -g 'daemon off;'
-  nettax load echo 127.0.0.1:11111 --server -- sockperf server --tcp -p 11111
+  nettax load echo 127.0.0.1:7000 --burst -c 1000   connect and echo, timed apart
+  nettax load echo 127.0.0.1:11111 --tool sockperf --server -- sockperf server --tcp -p 11111
   nettax load stream 127.0.0.1:5201 --server -- iperf3 -s
 """
-DEFAULT: dict[Kind, str] = {"http": "wrk", "echo": "sockperf", "stream": "iperf3"}
+DEFAULT: dict[Kind, str] = {"http": "wrk", "echo": "nettax", "stream": "iperf3"}
 
 
 @click.command(epilog=EXAMPLES)
 @click.argument("kind", type=click.Choice(["http", "echo", "stream"]))
 @click.argument("where", metavar="URL|HOST:PORT")
 @click.option(
-    "--tool", "names", metavar="TOOL,…", help="wrk, ab, h2load, htstress; sockperf; iperf3."
+    "--tool",
+    "names",
+    metavar="TOOL,…",
+    help="wrk, ab, h2load, htstress, nettax; sockperf, nettax; iperf3.",
 )
-@click.option("-c", "--connections", type=click.IntRange(1, 60_000), help="At once (16; echo: 1).")
+@click.option("-c", "--connections", type=click.IntRange(1, 60_000), help="At once (16; else 1).")
 @click.option("-t", "--threads", type=click.IntRange(1, 1024), default=1, help="Of the tool (1).")
 @click.option(
     "-d", "--duration", type=click.IntRange(1, 86_400), default=5, help="Seconds a run (5)."
@@ -51,7 +55,13 @@ DEFAULT: dict[Kind, str] = {"http": "wrk", "echo": "sockperf", "stream": "iperf3
 @click.option("--close", is_flag=True, help="http: a connection for each request.")
 @click.option("--udp", is_flag=True, help="echo, stream: UDP, not TCP.")
 @click.option("--bytes", "size", type=click.IntRange(1, 1 << 20), help="echo, stream: a message.")
-@click.option("--rate", type=click.IntRange(min=1), help="stream --udp: bits per second.")
+@click.option(
+    "--rate",
+    type=click.IntRange(min=1),
+    help="Offered, whatever comes back: requests/s with nettax; stream --udp: bits/s.",
+)
+@click.option("--burst", is_flag=True, help="echo: all connections at once, timed apart.")
+@click.option("--rounds", type=click.IntRange(0, 10_000), help="--burst: echoes on each (10).")
 @click.option("-C", "--cpu", metavar="CPUS", help="Where the tool may run: 0,2-5.")
 @click.option("--server-cpu", metavar="CPUS", help="Where a server that is started may run.")
 @click.option("--server", is_flag=True, help="Start the command after -- as the server.")
@@ -75,6 +85,8 @@ def command(
     udp: bool,
     size: int | None,
     rate: int | None,
+    burst: bool,
+    rounds: int | None,
     cpu: str | None,
     server_cpu: str | None,
     server: bool,
@@ -98,7 +110,13 @@ def command(
     for option, given in (("--server-cpu", server_cpu is not None), ("--alone", alone)):
         if given and not server:
             raise UsageError(f"{option} does nothing without --server -- COMMAND: add it")
-    chosen = tools(kind, names or DEFAULT[kind])
+    if burst and (kind != "echo" or udp or names or rate or repeat > 1):
+        raise UsageError("--burst is one burst of TCP by nettax itself: load echo, and no --tool")
+    if rounds is not None and not burst:
+        raise UsageError("--rounds does nothing without --burst: add it")
+    chosen = () if burst else tools(kind, names or DEFAULT[kind])
+    if rate and any(tool.name not in ("nettax", "iperf3") for tool in chosen):
+        raise UsageError("--rate is for nettax's own requester, and iperf3's UDP: --tool nettax")
     cpus = None if cpu is None else cpu_lists.select(cpu)
     require_host_pids()
     with ExitStack() as stack:
@@ -107,6 +125,12 @@ def command(
         target = stack.enter_context(
             _server(host, job, port or job.port, words, server_cpu, netns, pid)
         )
+        if burst:
+            from nettax.cli.load_burst import show_burst
+
+            turns = 10 if rounds is None else rounds
+            show_burst(job.host, job.port, job.connections, turns, size, cpus, as_json)
+            return
         step = progress("running")
 
         def once(tool: Tool) -> LoadRun:
@@ -142,12 +166,11 @@ def _job(
         ("--close", close, ("http",)),
         ("--udp", udp, ("echo", "stream")),
         ("--bytes", size is not None, ("echo", "stream")),
-        ("--rate", rate is not None, ("stream",)),
     ):
         if given and kind not in needed:
             raise UsageError(f"{option} does nothing with load {kind}: leave it out")
-    if rate is not None and not udp:
-        raise UsageError("--rate does nothing without --udp: add it")
+    if rate is not None and kind == "stream" and not udp:
+        raise UsageError("--rate does nothing with a TCP stream: leave it out, or add --udp")
     host, port, path = _address(kind, where)
     return Job(
         kind=kind,

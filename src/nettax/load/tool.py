@@ -45,7 +45,7 @@ class Job:
     protocol: Literal["tcp", "udp"] = "tcp"
     message_bytes: int | None = None
     rate: int | None = None
-    """Of a UDP stream: bits per second; None is as fast as it goes."""
+    """Of a UDP stream bits, of nettax's own requester requests per second; None: all it can."""
 
     @property
     def url(self) -> str:
