@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import signal
 import socket
@@ -20,6 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nettax.errors import NettaxError, UsageError
+from nettax.experiment.burst import burst_run
 from nettax.load import own
 from nettax.load.burst import burst
 from nettax.load.histogram import BUCKETS, Histogram, bucket
@@ -28,6 +30,7 @@ from nettax.load.rude import KINDS, Rude
 from nettax.load.tool import Job, Said
 from nettax.load.udp import udp
 from nettax.native import library
+from nettax.report.burst import document, text
 from nettax.servers import serve
 
 HERE = "127.0.0.1"
@@ -158,6 +161,26 @@ def test_a_burst_past_the_backlog() -> None:
     assert seen.connect.total == 9
     assert seen.errors == {"ETIMEDOUT": 31}
     assert all(c.connect_ns is not None for c in seen.connections[:9])
+
+
+def test_syns_that_are_sent_again_are_told() -> None:
+    """The queue takes 31 of 40; the server goes on, and the rest come with their retry, at 1 s."""
+    with serve("epoll", protocol="echo", backlog=30) as server:
+        os.kill(server.pid, signal.SIGSTOP)
+        going = threading.Timer(0.5, os.kill, (server.pid, signal.SIGCONT))
+        going.start()
+        run = burst_run(HERE, server.port, 40, rounds=1)
+        going.join()
+    seen = run.burst
+    assert (seen.connect.total, seen.echo.total, seen.errors) == (40, 40, {})
+    late = [c for c in seen.connections if (c.connect_ns or 0) > 900_000_000]
+    assert [c.syn_retries for c in late] == [1] * len(late)
+    assert len(late) == seen.retried == 9
+    assert run.counters["TcpExt.ListenOverflows"] >= 9
+    assert run.counters["TcpExt.TCPSynRetrans"] >= 9
+    shown = text(run)
+    assert "9 of 40 connections waited a second or more to connect: the listen queue was" in shown
+    assert json.loads(json.dumps(document(run)))["retried"] == 9
 
 
 def test_a_burst_that_finds_nobody() -> None:

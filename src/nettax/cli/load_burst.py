@@ -21,9 +21,18 @@ def show_burst(
     message_bytes: int | None,
     cpus: Iterable[int] | None,
     as_json: bool,
+    netns: str | None = None,
+    pid: int | str = "self",
 ) -> None:
-    """Run one and print it."""
+    """Run one and print it, with the counters of the network namespace of a process."""
     run = burst_run(
-        host, port, connections, rounds=rounds, message_bytes=message_bytes or 13, cpus=cpus
+        host,
+        port,
+        connections,
+        rounds=rounds,
+        message_bytes=message_bytes or 13,
+        cpus=cpus,
+        netns=netns,
+        pid=pid,
     )
     click.echo(json.dumps(document(run), indent=1) if as_json else text(run))

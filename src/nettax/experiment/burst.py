@@ -24,7 +24,7 @@ COUNTERS = (
 
 @dataclass(frozen=True, slots=True)
 class BurstRun:
-    """A burst, and what this network namespace counted meanwhile."""
+    """A burst, and what a network namespace counted meanwhile."""
 
     burst: Burst
     counters: dict[str, int]
@@ -40,12 +40,15 @@ def burst_run(
     message_bytes: int = 13,
     patience_s: int = 10,
     cpus: Iterable[int] | None = None,
+    netns: str | None = None,
+    pid: int | str = "self",
 ) -> BurstRun:
-    """Run a burst from this namespace (see `nettax.load.burst.burst`).
+    """Run a burst (see `nettax.load.burst.burst`).
 
+    :param pid: a process whose network namespace's counters are read: the server's.
     :raises UsageError: the host cannot be looked up; figures that make no sense.
     """
-    before = net_counters.counters()
+    before = net_counters.counters(pid)
     seen = burst(
         host,
         port,
@@ -54,6 +57,7 @@ def burst_run(
         message_bytes=message_bytes,
         patience_s=patience_s,
         cpus=cpus,
+        netns=netns,
     )
-    since = net_counters.difference(net_counters.counters(), before)
+    since = net_counters.difference(net_counters.counters(pid), before)
     return BurstRun(seen, {name: since[name] for name in COUNTERS if name in since})
