@@ -103,8 +103,8 @@ PAGES = {
         see_also=("nettax-record(1)", "perf-script(1)", "trace-cmd-report(1)"),
     ),
     "serve": Page(
-        overhead="Of a reference server there is nothing but the server: nettax becomes it. Of "
-        "another's, nettax waits beside it, in 20 MB.",
+        overhead="None: nettax becomes the server. Beside nginx it waits, in 20 MB, to remove the "
+        "directory with its configuration.",
         exits=(("*the server's*", "where it is another's"),),
         see_also=("nettax-load(1)", "nettax-soak(1)", "tcp(7)", "epoll(7)"),
         notes="SIGTERM and SIGINT end a reference server with 0, at once. It answers every GET, "

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NoReturn, get_args
 
 import click
 
+from nettax.cli.canary_watch import ending, within
 from nettax.errors import NettaxError, UsageError
+from nettax.host import spawn
 from nettax.servers import KeepAlive, Protocol
 from nettax.servers.recipes import RECIPES, recipe
 from nettax.servers.server import MODELS, arguments
@@ -25,6 +26,8 @@ Examples:
   nettax serve nginx --port 8080       others, as they are loaded here
   nettax load http http://127.0.0.1:8080/ --server -- nettax serve epoll --port 8080
 """
+LOOK_S = 0.2
+"""Between two looks at whether another's server has ended by itself."""
 
 
 @click.command(epilog=EXAMPLES)
@@ -63,12 +66,7 @@ def command(name: str, port: int | None, bind: str, program: Path | None, **give
         renamed = {"body": "body_bytes", "idle": "idle_s"}
         options = {renamed.get(key, key): value for key, value in options.items()}
         words = arguments(name, port=port or 0, bind=bind, **options)
-        try:
-            os.execv(words[0], words)  # noqa: S606
-        except OSError as error:
-            raise NettaxError(
-                f"cannot run the reference server {words[0]}: {error.strerror}."
-            ) from None
+        _become(words, None)
     if options:
         raise UsageError(f"--{next(iter(options)).replace('_', '-')} is for reference servers")
     sys.exit(_other(name, bind, port, program))
@@ -80,13 +78,26 @@ def _other(name: str, bind: str, port: int | None, program: Path | None) -> int:
     if port not in (None, chosen.port) and not chosen.any_port:
         raise UsageError(f"{name} listens on port {chosen.port}, and cannot be told otherwise.")
     path = chosen.find(program)
-    with tempfile.TemporaryDirectory(prefix="nettax-") as scratch:
+    home = path.parent if chosen.at_home else None
+    click.echo(f"{name}: {chosen.note}", err=True)
+    if not chosen.writes:
+        _become(chosen.command(path, bind, port or chosen.port, Path()), home)
+    with tempfile.TemporaryDirectory(prefix="nettax-") as scratch, ending() as ended:
         os.chmod(scratch, 0o755)  # noqa: PTH101, S103 (its workers may be another user)
         words = chosen.command(path, bind, port or chosen.port, Path(scratch))
-        click.echo(f"{name}: {chosen.note}", err=True)
-        with subprocess.Popen(words) as child:
-            try:
-                return child.wait()
-            except BaseException:
+        child = spawn(words, cwd=home)
+        while child.poll() is None:
+            if within(ended, LOOK_S):
                 child.terminate()
-                raise
+                child.wait()
+    return child.returncode if child.returncode >= 0 else 128 - child.returncode
+
+
+def _become(words: list[str], home: Path | None) -> NoReturn:
+    """Go on as a server: nothing of nettax stays beside it."""
+    try:
+        if home:
+            os.chdir(home)
+        os.execv(words[0], words)  # noqa: S606
+    except OSError as error:
+        raise NettaxError(f"cannot run the server {words[0]}: {error.strerror}.") from None

@@ -28,6 +28,10 @@ class Recipe:
     note: str
     command: Callable[[Path, str, int, Path], list[str]]
     """From its path, an address, a port and a scratch directory."""
+    writes: bool = False
+    """It needs the scratch directory, which somebody must remove when it has ended."""
+    at_home: bool = False
+    """It wants to run in its own directory, where its files are."""
 
     def find(self, path: Path | None = None) -> Path:
         """Its program.
@@ -72,7 +76,7 @@ def _nginx(program: Path, bind: str, port: int, scratch: Path) -> list[str]:
 
 
 def _sehttpd(program: Path, bind: str, port: int, scratch: Path) -> list[str]:
-    return [str(program), "-p", str(port), "-w", str(program.parent / "www")]
+    return [str(program), "-p", str(port)]  # its -w is refused by its own getopt(3)
 
 
 def _bare(program: Path, bind: str, port: int, scratch: Path) -> list[str]:
@@ -91,6 +95,7 @@ RECIPES = {
             "apt install nginx-light",
             "128 bytes from memory, no log, connections kept for as long as clients want",
             _nginx,
+            writes=True,
         ),
         Recipe(
             "sehttpd",
@@ -102,6 +107,7 @@ RECIPES = {
             "head and body in two writes without TCP_NODELAY: clients that keep their connection "
             "meet delayed ACKs; it keeps one only where a request asks for it",
             _sehttpd,
+            at_home=True,
         ),
         Recipe(
             "user-echo-server",
