@@ -18,6 +18,7 @@ from bench import (
     reading,
     record,
     replay,
+    servers,
     startup,
     top,
 )
@@ -34,6 +35,7 @@ PARTS: dict[str, Part] = {
     "replay": (replay.replay_cost, replay.text),
     "top": (top.top_cost, top.text),
     "load-engines": (load_engines.load_engines, load_engines.text),
+    "servers": (servers.servers, servers.text),
     "export": (export.export_cost, export.text),
     "own-cost": (own_cost.own_cost, own_cost.text),
     "compare": (compare_tools.compare_tools, compare_tools.text),
