@@ -125,12 +125,17 @@ def test_limits_have_reasons() -> None:
         assert len(reason) > 20
 
 
+def side(shares: list[float], threads: int) -> SideEvidence:
+    saturation, used, throttled, waited, net_share = shares
+    return SideEvidence(saturation, used, throttled, waited, net_share, threads, cpus=2)
+
+
 @given(
     st.builds(
         lambda shares, counts, flags: replace(
             CLEAN,
-            generator=SideEvidence(*shares[:5], threads=counts[0], cpus=1),
-            server=SideEvidence(*shares[5:10], threads=counts[1], cpus=2),
+            generator=side(shares[:5], counts[0]),
+            server=side(shares[5:10], counts[1]),
             at_40_ms=shares[10],
             unacknowledged=shares[11],
             busy=shares[12],

@@ -125,6 +125,19 @@ PAGES = {
         see_also=("nettax-serve(1)", "nettax-load(1)", "proc(5)", "tcp(7)"),
         notes="Ctrl-C and SIGTERM end it cleanly, with its report.",
     ),
+    "load": Page(
+        overhead=f"{_LEDGER}\n\nThe server's sockets are looked at for at most 2 % of a CPU. "
+        "h2load writes a line for each request, which is in its own CPU time; wrk adds its "
+        "latencies up after the measuring has stopped.",
+        files=(_JOURNAL,),
+        see_also=("nettax-serve(1)", "nettax-soak(1)", "wrk(1)", "ab(1)", "h2load(1)", "iperf3(1)"),
+        notes="A verdict is one of: *generator*, *server* (one of them was runnable for 90 % of the "
+        "run, or held up by its quota), *shared* (both on CPUs that are full), *network* (softirqs), "
+        "*latency* (nobody at a limit: connections / latency), *none*; or a warning before it: "
+        "*disturbed*, *listen-queue*, *delayed-ack*, *one-request*.\n\n"
+        "Counters are those of the server's network namespace: with ``--alone`` they are the run's "
+        "alone.",
+    ),
     "canary": Page(
         overhead="It is a load: a program that computes without end, at the usual priority, on the "
         "CPU that it is given. ``--calibrate`` also sends that CPU IPIs from another, and "

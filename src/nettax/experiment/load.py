@@ -131,8 +131,12 @@ def run(
         if child.returncode not in tool.fine:
             raise NettaxError(f"{tool.name} failed: {_reason(said, child.returncode)}")
         result = tool.parse(job, said)
-        if not result.elapsed_ns:
-            raise NettaxError(f"{tool.name} ran for no time at all: {_reason(said, 0)}")
+        if not result.elapsed_ns or not result.done:
+            told = ", ".join(f"{kind} {count}" for kind, count in result.errors.items())
+            raise NettaxError(
+                f"{tool.name} had no answer in {job.duration_s} s (its errors: {told or 'none'}): "
+                f"is it a server of {job.kind} that listens at port {job.port}?"
+            )
         generator_id = cgroup.stat().st_ino
     of_server = _members(interval, target.cgroup_id, before.processes | after.processes)
     of_generator = _members(interval, generator_id, frozenset())
@@ -223,8 +227,8 @@ def _follow(
                 return
             if passed > job.duration_s + PATIENCE_S:
                 raise NettaxError(
-                    f"{tool.name} has not ended {PATIENCE_S} s after its {job.duration_s} s: "
-                    "does the server answer?"
+                    f"{tool.name} has not ended {PATIENCE_S} s after its {job.duration_s} s: does "
+                    "the server answer?\n(h2load never ends where the server closes connections.)"
                 ) from None
             watch.look()
             ledger.reap()

@@ -1,7 +1,7 @@
 """h2load, of nghttp2: threads with an event loop each, here with HTTP/1.1 (--h1).
 
-Its log (--log-file) has a line for each request: start in µs since the epoch, status, µs. Writing
-it is a part of what it costs.
+Where the server closes its connections, it never ends (1.52). Its log (--log-file) has a line for
+each request: start in µs since the epoch, status, µs. Writing it is a part of what it costs.
 """
 
 from __future__ import annotations

@@ -227,6 +227,37 @@ _SOAK = (
     Field("error", "system call and errno; log: by the words that the server printed"),
 )
 
+_LOAD = (
+    Field("server", "what the server's tasks had"),
+    Field("wrk, ab …", "what the tool's tasks had"),
+    Field("ksoftirqd", "that, NAPI and IRQ threads: of the whole host"),
+    Field("over idle", "network softirqs that ran in no task; of little, less than nothing"),
+    Field("in others", "network softirqs in the context of neither side's tasks"),
+    Field("user", "its own time in user space, by the ticks that fell into it"),
+    Field("system", "its own time in the kernel, without the interrupts inside it"),
+    Field("net", "NET_RX and NET_TX in its context, whosever packets they were"),
+    Field("irq", "hard IRQs and other softirqs in its context"),
+    Field(
+        "switch",
+        "billed beyond what the ledger saw between switches; less than nothing where the "
+        "hypervisor's steal is not on the bill",
+    ),
+    Field(
+        "all", "what the kernel billed; the line below compares it with the cgroup's own account"
+    ),
+    Field("latency from", "as the tool told it: shares from here to the next line, and quantiles"),
+)
+
+_LOADS = (
+    Field("req/s", "answers a second, by the tool's own clock"),
+    Field("server", "CPU time that the server was billed for each"),
+    Field("tool", "CPU time that the tool was billed for each"),
+    Field("of which net", "network softirqs in the context of either"),
+    Field("p50 µs", "the median latency of each run"),
+    Field("conn/req", "connections that the kernel opened, by answers"),
+    Field("verdict", "the kind that most runs had"),
+)
+
 TABLES = {
     "tasks": Table("Tasks", "% of one CPU", _TASK),
     "groups": Table("Tasks added up (--by)", "% of one CPU", _GROUP),
@@ -247,6 +278,8 @@ TABLES = {
     "bursts": Table("Bursts", "over the recording", _BURSTS),
     "runners": Table("Who ran NET_RX", "over the recording", _RUNNERS),
     "soak": Table("Soak", "KiB, counts; median [interval]", _SOAK),
+    "load": Table("Costs", "µs of CPU for each answer", _LOAD),
+    "loads": Table("Comparison", "median of the runs [interval]", _LOADS),
     "probes": Table("Probes", "a mark, a name, what was found", _PROBE),
 }
 
@@ -256,6 +289,7 @@ VERB_TABLES = {
     "top": ("tasks", "cpus", "work", "live", "doubt"),
     "report": ("tasks", "cpus", "work", "histogram", "bursts", "runners"),
     "soak": ("soak",),
+    "load": ("load", "loads"),
     "canary": ("canary", "calibration", "openssl", "working-set", "canary-watch"),
     "demo": ("demo", "flow"),
     "doctor": ("probes",),
