@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -203,6 +204,34 @@ def test_killed_resumed_and_stopped(tmp_path: Path) -> None:
     assert found["answered"] == found["statuses"]["2xx"] > 0
     assert found["server_errors"]["send EPIPE"] > 0
     assert found["client_errors"] == {}
+
+
+DIES = """\
+import os, socket, sys
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+for _ in range(40):
+    with listener.accept()[0] as one:
+        one.recv(1000)
+        one.sendall(b"HTTP/1.0 200 OK\\r\\nContent-Length: 1\\r\\n\\r\\nx")
+sys.exit("write: Broken pipe")
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a server is started in a cgroup")
+def test_a_server_that_dies_of_its_clients(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    journal = tmp_path / "j"
+    command = [sys.executable, "-c", DIES, port]
+    with pytest.raises(SystemExit) as ended:
+        main(["soak", f"http://127.0.0.1:{port}/", "-o", str(journal), "-I", "1s", "--", *command])
+    assert ended.value.code == 1
+    said = capsys.readouterr()
+    assert "the server ended after 1 s: write: Broken pipe" in said.err
+    assert "EPIPE: 1 times the server wrote" in said.out
+    assert read(journal).ended == "the server ended after 1 s: write: Broken pipe."
 
 
 def await_samples(path: Path, n: int) -> None:

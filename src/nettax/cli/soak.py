@@ -13,7 +13,7 @@ import click
 
 from nettax.cli.canary_watch import ending, within
 from nettax.cli.progress import progress
-from nettax.errors import UsageError
+from nettax.errors import NettaxError, UsageError
 from nettax.experiment import soak_journal
 from nettax.experiment.environment import environment
 from nettax.experiment.soak import soak
@@ -100,6 +100,7 @@ def command(
     if sum(x is not None for x in (target, resume, only)) != 1:
         raise UsageError("give one of TARGET, --resume JOURNAL and --report JOURNAL")
     path = only or resume or output or Path("nettax-soak.jsonl")
+    failure: NettaxError | None = None
     if only is None:
         if resume:
             plan = soak_journal.read(resume).plan
@@ -121,10 +122,19 @@ def command(
                 pid,
                 options,
             )
-        _run(plan, path, resume is not None)
+        try:
+            _run(plan, path, resume is not None)
+        except UsageError:
+            raise
+        except NettaxError as error:  # the server ended, say: what there was until then
+            if not path.exists():
+                raise
+            failure = error
     record = soak_journal.read(path)
     found = findings(record)
     click.echo(json.dumps(document(record, found), indent=1) if as_json else text(record, found))
+    if failure:
+        raise failure
 
 
 def _check(

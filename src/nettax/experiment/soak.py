@@ -41,6 +41,7 @@ class _Watched:
     processes: Callable[[], list[int]]
     errors: Callable[[], dict[str, int]]
     """Since its start, "operation errno"."""
+    last_words: Callable[[], str]
 
 
 def soak(
@@ -109,7 +110,11 @@ def _run(
             stopped = wait(max(0.0, due - time.monotonic()))
             journal.sample(taker.take())
             if not server.processes():
-                raise NettaxError(f"the server ended after {time.monotonic() - start:.0f} s.")
+                said = server.last_words()
+                raise NettaxError(
+                    f"the server ended after {time.monotonic() - start:.0f} s"
+                    f"{': ' + said if said else ''}."
+                )
             if not loop.running():
                 raise NettaxError("the generator ended before its time.")
     return "stopped" if stopped else "done"
@@ -221,6 +226,7 @@ def _server(plan: Plan) -> Iterator[_Watched]:
             port,
             lambda: _processes(there.cgroup, there.processes()),
             lambda: {f"log {name}": count for name, count in log.read().items()},
+            lambda: log.last,
         )
 
 
@@ -245,6 +251,7 @@ def _reference(plan: Plan) -> Iterator[_Watched]:
             server.port,
             lambda: [server.pid] if server.alive() else [],
             errors,
+            lambda: "",
         )
 
 

@@ -28,6 +28,8 @@ class LogErrors:
         self._path = path
         self._at = 0
         self._rest = ""
+        self.last = ""
+        """The last line with an error that it knows, or the last one, of the newest that was printed."""
         self._counts: Counter[str] = Counter()
 
     def read(self) -> dict[str, int]:
@@ -41,6 +43,9 @@ class LogErrors:
         self._at += len(text)
         lines, newline, rest = (self._rest + text.decode(errors="replace")).rpartition("\n")
         self._rest = rest
+        said = [line for line in f"{lines}{newline}{rest}".split("\n") if line.strip()]
+        errors = [line for line in said if _WORDS.search(line)]
+        self.last = (errors or said or [self.last])[-1][:200]
         if newline:
             self._counts.update(_NAMES[found] for found in _WORDS.findall(lines))
         return dict(self._counts)
