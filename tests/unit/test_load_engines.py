@@ -163,6 +163,13 @@ def test_a_burst_past_the_backlog() -> None:
     assert all(c.connect_ns is not None for c in seen.connections[:9])
 
 
+def test_an_echo_of_more_than_was_sent() -> None:
+    with answering(b"more than ten bytes") as port:
+        seen = burst(HERE, port, 3, rounds=2, message_bytes=10)
+    assert seen.errors == {"EBADMSG": 3}
+    assert seen.echo.total == 0
+
+
 def test_syns_that_are_sent_again_are_told() -> None:
     """The queue takes 31 of 40; the server goes on, and the rest come with their retry, at 1 s."""
     with serve("epoll", protocol="echo", backlog=30) as server:

@@ -26,7 +26,7 @@ EXAMPLES = """
 \b
 Examples:
   nettax soak http://127.0.0.1:8081/ -d 8h             a server that runs
-  nettax soak echo://127.0.0.1:12345 -- ./echo-server  one that it starts and ends
+  nettax soak echo://127.0.0.1:7000 -- ./server 7000   one that it starts and ends
   nettax soak epoll -d 10m                             a reference server
   nettax soak --resume nettax-soak.jsonl               go on after a kill
   nettax soak --report nettax-soak.jsonl               what there is so far
@@ -58,6 +58,7 @@ def seconds(text: str) -> float:
 @click.option("--half", type=click.FloatRange(0, 1000), default=5.0, help="send a half (5),")
 @click.option("--stall", type=click.FloatRange(0, 1000), default=1.0, help="or stall (1),")
 @click.option("--stall-time", type=seconds, default="10s", help="for so long (10s).")
+@click.option("--bytes", "size", type=click.IntRange(1, 16384), help="Of an echo (256).")
 @click.option("-p", "--pid", type=click.IntRange(min=1), help="The server's process, if not found.")
 @click.option(
     "--protocol", type=click.Choice(["http", "echo"]), help="Of a reference server (http)."
@@ -78,6 +79,7 @@ def command(
     half: float,
     stall: float,
     stall_time: float,
+    size: int | None,
     pid: int | None,
     protocol: str | None,
     leak: int | None,
@@ -108,10 +110,13 @@ def command(
             assert target is not None  # noqa: S101
             rude = {"abort": abort, "reset": reset, "half": half, "stall": stall}
             options: dict[str, Any] = {} if leak is None else {"leak_bytes": leak}
+            spoken = protocol or ("echo" if target.startswith("echo:") else "http")
             _check(target, server, pid, protocol, options)
+            if size is not None and spoken != "echo":
+                raise UsageError("--bytes is for an echo: leave it out")
             plan = Plan(
                 target,
-                protocol or ("echo" if target.startswith("echo:") else "http"),
+                spoken,
                 duration,
                 interval,
                 rate,
@@ -120,6 +125,7 @@ def command(
                 stall_time,
                 server,
                 pid,
+                size or 256,
                 options,
             )
         try:

@@ -28,7 +28,6 @@ from nettax.servers.server import MODELS
 
 __all__ = ["soak"]
 
-ECHO = b"n" * 255 + b"\n"
 DRAIN_S = 1.0
 
 
@@ -192,7 +191,7 @@ def _time_wait(pid: int | str) -> int:
 
 def _request(plan: Plan) -> bytes:
     if plan.protocol == "echo":
-        return ECHO
+        return b"n" * (plan.message_bytes - 1) + b"\n"
     where = urlsplit(plan.target)
     target = (where.path or "/") + (f"?{where.query}" if where.query else "")
     return http_request(target if where.scheme else "/", where.netloc or "127.0.0.1")

@@ -29,7 +29,7 @@ class LogErrors:
         self._at = 0
         self._rest = ""
         self.last = ""
-        """The last line with an error that it knows, or the last one, of the newest that was printed."""
+        """Of what was printed last: the last line with an error that it knows, or the last line."""
         self._counts: Counter[str] = Counter()
 
     def read(self) -> dict[str, int]:

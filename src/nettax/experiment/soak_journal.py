@@ -37,6 +37,8 @@ class Plan:
     server: list[str] = field(default_factory=list)
     """The command that was started; none: it ran already, or is a reference server."""
     pid: int | None = None
+    message_bytes: int = 256
+    """Of an echo."""
     options: dict[str, Any] = field(default_factory=dict)
     """Of a reference server."""
 

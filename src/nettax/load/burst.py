@@ -58,7 +58,8 @@ class BurstConnection:
     connect_ns: int | None
     """From the call until it was connected; None if it never was."""
     error: str | None
-    """The name of the errno with which it failed, while connecting or later."""
+    """The name of the errno with which it failed, while connecting or later; EBADMSG: more came
+    back than was sent."""
     syn_retries: int
     """SYNs that the kernel sent again, by its own count (TCP_INFO)."""
     retransmits: int

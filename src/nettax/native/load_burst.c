@@ -168,10 +168,15 @@ static void connect_all(struct run *run)
 
 static void receive(struct run *run, uint32_t i)
 {
-	ssize_t got = recv(run->fds[i], run->reply, run->burst->message - run->back[i], 0);
+	ssize_t got = recv(run->fds[i], run->reply, sizeof(run->reply), 0);
 
 	if (got > 0) {
 		run->back[i] += got;
+		if (run->back[i] >
+		    run->burst->message) { /* else the rest is the next echo's time */
+			fail(run, i, EBADMSG);
+			return;
+		}
 		if (run->back[i] < run->burst->message)
 			return;
 		run->echo_ns[i] = load_clock() - run->sent[i];

@@ -116,7 +116,8 @@ RECIPES = {
             12345,
             False,
             "build it from github.com/sysprog21/kecho",
-            "epoll, one thread; it prints each message",
+            "epoll, one thread; it prints each message and sends 512 bytes back whatever came, so "
+            "load it with --bytes 512; it ends when a client leaves while it writes",
             _bare,
         ),
     )
