@@ -131,8 +131,8 @@ PAGES = {
         "latencies up after the measuring has stopped.",
         files=(_JOURNAL,),
         see_also=("nettax-serve(1)", "nettax-soak(1)", "wrk(1)", "ab(1)", "h2load(1)", "iperf3(1)"),
-        notes="A verdict is one of: *generator*, *server* (one of them was runnable for 90 % of the "
-        "run, or held up by its quota), *shared* (both on CPUs that are full), *network* (softirqs), "
+        notes="A verdict is one of: *generator*, *server* (it was runnable for 90 % of the run, or "
+        "held up by its quota), *shared* (both on CPUs that are full), *network* (softirqs), "
         "*latency* (nobody at a limit: connections / latency), *none*; or a warning before it: "
         "*disturbed*, *listen-queue*, *delayed-ack*, *one-request*.\n\n"
         "Counters are those of the server's network namespace: with ``--alone`` they are the run's "
