@@ -263,7 +263,7 @@ def test_as_a_tool(asked: dict[str, Any], tmp_path: Path) -> None:
     )
     with serve("epoll", protocol="echo" if job.kind == "echo" else "http") as server:
         job = replace(job, port=server.port)
-        command = own.TOOL.command(job, tmp_path)
+        command = [own.TOOL.find(), *own.TOOL.command(job, tmp_path)]
         ran = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
         result = own.TOOL.parse(job, Said(ran.stdout, ran.stderr))
         stats = server.stats()

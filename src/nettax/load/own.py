@@ -53,7 +53,7 @@ def command(job: Job, directory: Path) -> list[str]:
         lone=not job.keep_alive,
     )
     (directory / PAGE).write_bytes(page)
-    return [sys.executable, "-I", "-S", "-c", _RUNNER, PATH, ENGINE, str(directory / PAGE)]
+    return ["-I", "-S", "-c", _RUNNER, PATH, ENGINE, str(directory / PAGE)]
 
 
 def parse(job: Job, said: Said) -> Result:
