@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -408,7 +409,8 @@ static void wait_for(struct run *run, uint64_t now, uint64_t until)
 	struct epoll_event events[EVENTS];
 	uint64_t ns = until > now ? until - now : 0;
 	struct timespec timeout = {.tv_sec = ns / NSEC, .tv_nsec = ns % NSEC};
-	int ready = epoll_pwait2(run->epoll, events, EVENTS, &timeout, NULL);
+	/* As glibc has it since 2.35 only, and Linux since 5.11. */
+	int ready = syscall(SYS_epoll_pwait2, run->epoll, events, EVENTS, &timeout, NULL, 0);
 
 	for (int n = 0; n < ready; n++)
 		handle(run, events[n].data.u32, events[n].events);
