@@ -48,6 +48,7 @@ class Case:
     protocol: str = "http"
     tool: str = "wrk"
     connections: int = 16
+    threads: int = 1
     duration_s: int = 2
     server_quota: float | None = None
     """Of one CPU."""
@@ -100,6 +101,7 @@ def judged(case: Case) -> tuple[LoadRun, Verdict]:
                 "127.0.0.1",
                 PORT,
                 connections=case.connections,
+                threads=case.threads,
                 duration_s=case.duration_s,
                 keep_alive=not case.close,
                 rate=case.rate,

@@ -13,7 +13,7 @@ from nettax.load.tool import Job, Result, Said, Tool, number
 __all__ = ["TOOL"]
 
 ASSUMED_RATE = 10_000
-"""Requests a second, to make a number of them of a duration."""
+"""Requests a second: what makes a number of them out of a duration."""
 
 
 def command(job: Job, directory: Path) -> list[str]:
@@ -36,7 +36,7 @@ def parse(job: Job, said: Said) -> Result:
         elapsed_ns=round(seconds * 1e9),
         errors={kind: number for kind, number in errors.items() if number},
         latency=None,
-        connections=count("requests"),
+        connections=None,
         bytes=None,
         note="a connection for each request, of HTTP/1.0; it tells no latency",
     )
