@@ -94,9 +94,9 @@ def command(
     A command behind it is started as the server, and ended; else it runs already.
 
     Told: growth of memory and descriptors, with its interval; errors by errno and by side;
-    TIME-WAIT; drift of latency. A server's own errors are a reference server's counts, or the
-    errors that a started command prints. Each sample goes to a journal (nettax-soak.jsonl): the run
-    ends cleanly at any time, and --resume goes on after a kill.
+    TIME-WAIT; drift of latency. A server's own errors are what the kernel saw its sends, receives
+    fail with, and what a started command prints. Each sample goes to a journal
+    (nettax-soak.jsonl): the run ends cleanly at any time, and --resume goes on after a kill.
     """
     target, *server = words or (None,)
     if sum(x is not None for x in (target, resume, only)) != 1:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from nettax.errors import NettaxError, UsageError
+from nettax.errors import NettaxError, Unsupported, UsageError
 from nettax.experiment import soak_journal
 from nettax.experiment.load_target import found, started
 from nettax.experiment.soak_errors import LogErrors
@@ -23,6 +23,7 @@ from nettax.kernel.files import list_names
 from nettax.kernel.memory import process_memory
 from nettax.load.open_loop import OpenLoop, OpenLoopReading, http_request
 from nettax.load.rude import Rude, RudeKind, RudeReading
+from nettax.load.socket_errors import SocketErrors
 from nettax.servers import Model, Protocol, ServerStats, serve
 from nettax.servers.server import MODELS
 
@@ -41,6 +42,8 @@ class _Watched:
     errors: Callable[[], dict[str, int]]
     """Since its start, "operation errno"."""
     last_words: Callable[[], str]
+    errors_by: str
+    """How these errors are known."""
 
 
 def soak(
@@ -64,7 +67,7 @@ def soak(
     if before and done_s >= plan.duration_s:
         raise UsageError(f"{path} has run its {plan.duration_s:g} s: there is nothing to resume.")
     with _server(plan) as server:
-        journal = Journal(path, plan, about, resume=resume)
+        journal = Journal(path, plan, {**about, "errors_by": server.errors_by}, resume=resume)
         try:
             segment = before.segments if before else 0
             why = _run(plan, server, journal, segment, done_s, wait, progress)
@@ -220,13 +223,28 @@ def _server(plan: Plan) -> Iterator[_Watched]:
             there = stack.enter_context(started(stack.enter_context(Host()), shell, port))
         else:
             there = found(port, pid=plan.pid)
-        yield _Watched(
-            host,
-            port,
-            lambda: _processes(there.cgroup, there.processes()),
-            lambda: {f"log {name}": count for name, count in log.read().items()},
-            lambda: log.last,
-        )
+        try:
+            traced = stack.enter_context(SocketErrors())
+            ways = ["send and receive, by the kernel's tracepoints"]
+        except (Unsupported, OSError):
+            traced, ways = None, []
+        if plan.server:
+            ways.append("the words that it prints")
+
+        def processes() -> list[int]:
+            return _processes(there.cgroup, there.processes())
+
+        seen: set[int] = set()
+
+        def errors() -> dict[str, int]:
+            found = {f"log {name}": count for name, count in log.read().items()}
+            if traced:
+                seen.update(processes())
+                found |= _joined(traced.read(seen))
+            return found
+
+        told = " and ".join(ways) or "nothing: it runs already, and BPF may not be used"
+        yield _Watched(host, port, processes, errors, lambda: log.last, told)
 
 
 def _processes(cgroup: Path | None, others: frozenset[int]) -> list[int]:
@@ -251,6 +269,7 @@ def _reference(plan: Plan) -> Iterator[_Watched]:
             lambda: [server.pid] if server.alive() else [],
             errors,
             lambda: "",
+            "its own counts",
         )
 
 
