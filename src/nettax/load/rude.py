@@ -24,7 +24,8 @@ KINDS: tuple[RudeKind, ...] = ("abort", "reset", "half", "stall")
 PIPELINED = 64
 """Requests that one who aborts sends: more than a server answers in one system call, so that it
 is still writing when the peer has gone."""
-CONNECT_S = 1.0
+CONNECT_S = 5.0
+"""More than a SYN that is sent again takes: after 1 s and 3, where the queue is full, say."""
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: close(2) sends a reset
 
 
