@@ -88,6 +88,19 @@ def test_a_server_that_runs_already() -> None:
             assert 0 <= served - found["result"]["done"] <= 2
 
 
+def test_for_people() -> None:
+    words = ("-c", "4", "-d", "1", "--alone", "--server", "--", str(PROGRAM), *SLEEPS)
+    ran = nettax("load", "http", URL, *words)
+    assert ran.returncode == 0, ran.stderr
+    head, costs, latency, kernel, judged, doubt = ran.stdout.strip().split("\n\n")
+    assert "requests" in head and "5 connections by the kernel's count" in head
+    assert [line.split()[0] for line in costs.splitlines()[1:3]] == ["server", "wrk"]
+    assert "p50 2" in latency  # 20 ms and a little
+    assert "TIME-WAIT" in kernel
+    assert "Little's law" in judged
+    assert doubt.startswith("lost 0")
+
+
 def test_echo_and_two_tools_interleaved() -> None:
     echo = (str(PROGRAM), "threads", "echo", "--port=8077", "--sleep-us=20000")
     found = load("echo", "127.0.0.1:8077", "-d", "1", "--alone", "--server", "--", *echo)

@@ -126,17 +126,8 @@ def run(
             interval = ledger.finish() - ledger.began
             after = _Counts.take(target)
             generator_usage = cpu_stat.usage(cgroup)
-            child.communicate(timeout=PATIENCE_S)  # lets go on one that waits to tell the rest
-        said = _said(directory, tool)
-        if child.returncode not in tool.fine:
-            raise NettaxError(f"{tool.name} failed: {_reason(said, child.returncode)}")
-        result = tool.parse(job, said)
-        if not result.elapsed_ns or not result.done:
-            told = ", ".join(f"{kind} {count}" for kind, count in result.errors.items())
-            raise NettaxError(
-                f"{tool.name} had no answer in {job.duration_s} s (its errors: {told or 'none'}): "
-                f"is it a server of {job.kind} that listens at port {job.port}?"
-            )
+            _let_go(child, tool)
+        result = _result(tool, job, _said(directory, tool), child.returncode)
         generator_id = cgroup.stat().st_ino
     of_server = _members(interval, target.cgroup_id, before.processes | after.processes)
     of_generator = _members(interval, generator_id, frozenset())
@@ -235,6 +226,27 @@ def _follow(
             progress(passed)
         else:
             return
+
+
+def _let_go(child: Popen[bytes], tool: Tool) -> None:
+    """End what it reads, for which one waits that tells its figures only now."""
+    try:
+        child.communicate(timeout=PATIENCE_S)
+    except TimeoutExpired:
+        raise NettaxError(f"{tool.name} does not end, though its load is over.") from None
+
+
+def _result(tool: Tool, job: Job, said: Said, code: int) -> Result:
+    if code not in tool.fine:
+        raise NettaxError(f"{tool.name} failed: {_reason(said, code)}")
+    result = tool.parse(job, said)
+    if not result.elapsed_ns or not result.done:
+        told = ", ".join(f"{kind} {count}" for kind, count in result.errors.items())
+        raise NettaxError(
+            f"{tool.name} had no answer in {job.duration_s} s (its errors: {told or 'none'}): "
+            f"is it a server of {job.kind} that listens at port {job.port}?"
+        )
+    return result
 
 
 def _members(
