@@ -144,17 +144,16 @@ def _bound(seen: Evidence) -> str:
     generator, server = _saturated(seen.generator), _saturated(seen.server)
     if seen.net_cpu >= _limit("net-cpu"):
         return "network"
+    held_up = max(seen.generator.throttled, seen.server.throttled) >= _limit("throttled")
+    if seen.share_cpus and seen.busy >= _limit("full") and not held_up:
+        return "shared"
     if generator or server:
         if generator and server:
-            if seen.share_cpus and seen.busy >= _limit("full"):
-                return "shared"
             generator = seen.generator.saturation >= seen.server.saturation
         side = seen.generator if generator else seen.server
         if side.net_share >= _limit("net-share"):
             return "network"
         return "generator" if generator else "server"
-    if seen.share_cpus and seen.busy >= _limit("full"):
-        return "shared"
     if seen.residual is not None and abs(seen.residual) <= _limit("little"):
         return "latency"
     return "none"
