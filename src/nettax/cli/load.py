@@ -129,7 +129,8 @@ def command(
             from nettax.cli.load_burst import show_burst
 
             turns = 10 if rounds is None else rounds
-            show_burst(job.host, job.port, job.connections, turns, size, cpus, as_json)
+            place = (netns, target.pid)
+            show_burst(job.host, job.port, job.connections, turns, size, cpus, as_json, *place)
             return
         step = progress("running")
 
