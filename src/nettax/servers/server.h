@@ -7,7 +7,8 @@
  *   threads.c     a thread for each connection, with blocking calls
  *   pool.c        one thread waits for all connections, others serve those that are ready
  *   connection.c  bytes in, bytes out; echo
- *   http.c        HTTP/1.1: from bytes to requests and answers
+ *   http.c        HTTP/1.1: from bytes to requests and answers; http_head.c: one request's head
+ *   ages.c        which connections have been silent for long
  */
 #ifndef NETTAX_SERVER_H
 #define NETTAX_SERVER_H
@@ -131,6 +132,14 @@ void connection_put_body(struct connection *connection);
 
 /* What a request costs, by --sleep-us and --work-us. */
 void connection_toil(void);
+
+#define MAX_BODY (16ULL << 20) /* of a request: read and thrown away */
+
+/*
+ * Read a whole head: what it says of the body that follows, and with what it is answered. True
+ * where the client waits for a word before it sends the body.
+ */
+bool http_read_head(struct request *request, const char *at, size_t length);
 
 /* Answer the requests in the input, as many as there is room for. */
 void http_answer(struct connection *connection);
