@@ -44,7 +44,7 @@ _Key = TypeVar("_Key")
 
 
 class _Page(ctypes.Structure):
-    """``struct open_loop`` of native/load_open.c."""
+    """``struct open_loop`` of native/load_open.h."""
 
     _fields_ = (
         ("address", Address),
