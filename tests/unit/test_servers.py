@@ -300,6 +300,7 @@ def test_errors_are_counted_by_name(model: Model) -> None:
             before - server.stats()
 
 
+@pytest.mark.full
 def test_silent_connections_are_closed() -> None:
     with contextlib.ExitStack() as stack:
         servers = [stack.enter_context(serve(model, idle_s=1)) for model in MODELS]
