@@ -7,6 +7,7 @@ in a cgroup before which the rest of the host has little to say: nobody else is 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -178,10 +179,12 @@ def _check(case: Case) -> None:
 
 
 @pytest.mark.parametrize("case", FIRST, ids=lambda case: case.name)
-def test_known_answer(case: Case) -> None:
+def test_known_answer(case: Case, await_quiet: Callable[[], None]) -> None:
+    await_quiet()
     _check(case)
 
 
 @pytest.mark.parametrize("case", SECOND, ids=lambda case: case.name)
-def test_second_set(case: Case) -> None:
+def test_second_set(case: Case, await_quiet: Callable[[], None]) -> None:
+    await_quiet()
     _check(case)

@@ -104,7 +104,7 @@ PLATEAU = replace(
             replace(CLEAN, server=STARVED, foreign_on_server=0.5),
             "server",
             ("disturbed",),
-            "sshd (12), had 50 % of the server's CPUs",
+            "sshd (12)) had 50 % of the server's CPUs",
         ),
         # Others on CPUs that the server did not want do not disturb it.
         (replace(CLEAN, foreign_on_server=0.5), "latency", (), "latency-bound"),

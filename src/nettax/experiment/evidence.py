@@ -81,7 +81,7 @@ def evidence(run: LoadRun) -> Evidence:
     """What of a run decides."""
     elapsed, result, counters = run.result.elapsed_ns, run.result, run.counters
     latency = result.latency if result.latency and result.latency.total else None
-    mean_ns = latency.mean_ns if latency else None
+    mean_ns = latency.mean_ns if latency and not result.made_up else None
     connections = run.job.connections
     both = set(run.server.cpus) | set(run.generator.cpus)
     cpus = [cpu for cpu in run.cpus if cpu.cpu in both] or list(run.cpus)
@@ -116,7 +116,9 @@ def evidence(run: LoadRun) -> Evidence:
         net_cpu=max(
             (sum(cpu.kthread_ns.values()) + cpu.idle_interrupted_ns) / elapsed for cpu in run.cpus
         ),
-        foreign_on_server=run.elsewhere.other_on_server_cpus_ns / elapsed / len(run.server.cpus),
+        foreign_on_server=run.elsewhere.other_on_server_cpus_ns
+        / run.wall_ns
+        / len(run.server.cpus),
         heaviest=run.elsewhere.heaviest,
         steal=sum(cpu.steal_ns for cpu in run.cpus) / sum(cpu.wall_ns for cpu in run.cpus),
     )

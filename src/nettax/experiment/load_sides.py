@@ -86,13 +86,13 @@ class Elsewhere:
     other_ns: int
     """What other tasks had."""
     other_on_server_cpus_ns: int
-    """What tasks had on the server's CPUs, less both sides.
+    """What tasks had on the server's CPUs, less both sides and nettax itself.
 
     The generator as if it ran evenly on all its CPUs; exact where it is on all of the server's or
     on none.
     """
     heaviest: str
-    """The other task that had most, of those that ran last on such a CPU; empty: none."""
+    """The other task that had most, wherever it ran; empty: none."""
 
 
 def _net_ns(charges: Charges) -> int:
@@ -147,12 +147,16 @@ def elsewhere(
         for task in interval.charges
         if task.key not in ours and task.kind == "task" and task.tgid != os.getpid()
     ]
-    there = [task for task in others if task.cpu in server.cpus]
+    own = [
+        task.charges.oncpu_ns
+        for task in interval.charges
+        if task.tgid == os.getpid() and task.cpu in server.cpus
+    ]
     beside = len(set(server.cpus) & set(generator.cpus)) / len(generator.cpus)
     in_tasks = sum(
         cpu.own_ns + sum(cpu.stolen_ns.values()) for cpu in interval.cpus if cpu.cpu in server.cpus
     )
-    most = max(there, key=lambda task: task.charges.oncpu_ns, default=None)
+    most = max(others, key=lambda task: task.charges.oncpu_ns, default=None)
     kthreads = sum(sum(cpu.kthread_ns.values()) for cpu in interval.cpus)
     net = sum(cpu.softirq_ns["net_rx"] + cpu.softirq_ns["net_tx"] for cpu in interval.cpus)
     other_net = sum(_net_ns(task.charges) for task in others)
@@ -163,6 +167,8 @@ def elsewhere(
         idle_net_ns=net - server.net_ns - generator.net_ns - other_net - in_threads,
         other_net_ns=other_net,
         other_ns=sum(task.charges.oncpu_ns for task in others),
-        other_on_server_cpus_ns=round(in_tasks - server.oncpu_ns - generator.oncpu_ns * beside),
+        other_on_server_cpus_ns=round(
+            in_tasks - sum(own) - server.oncpu_ns - generator.oncpu_ns * beside
+        ),
         heaviest=f"{most.comm} ({most.pid})" if most else "",
     )

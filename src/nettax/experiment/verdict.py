@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from nettax.experiment.evidence import Evidence, SideEvidence
+from nettax.load.tool import several
 
 __all__ = ["BOUNDS", "LIMITS", "WARNINGS", "Verdict", "verdict"]
 
@@ -174,7 +175,7 @@ def _percent(share: float) -> str:
 def _say_disturbed(seen: Evidence) -> str:
     if _robbed(seen):
         return (
-            f"disturbed: other tasks, most of all {seen.heaviest}, had "
+            f"disturbed: other tasks (the busiest: {seen.heaviest}) had "
             f"{_percent(seen.foreign_on_server)} of the server's CPUs, and it waited "
             f"{_percent(seen.server.waited)} of the time that it wanted one"
         )
@@ -198,7 +199,7 @@ def _say_delayed_ack(seen: Evidence) -> str:
 
 def _say_one_request(seen: Evidence) -> str:
     return (
-        f"one request per connection: {seen.opened} connections for {seen.done} {seen.unit}s, "
+        f"one request per connection: {seen.opened} connections for {seen.done} {several(seen.unit)}, "
         "though the generator would have kept them"
     )
 
@@ -246,7 +247,8 @@ def _say_latency(seen: Evidence) -> str:
     assert seen.mean_ms is not None  # noqa: S101 (there is a residual)
     return (
         f"latency-bound: {seen.connections} connection{'s' * (seen.connections != 1)} / "
-        f"{seen.mean_ms:.3g} ms = {seen.rate:,.0f} {seen.unit}s/s, with no side at its limit"
+        f"{seen.mean_ms:.3g} ms = {seen.rate:,.0f} {several(seen.unit)}/s, with no side "
+        "at its limit"
     )
 
 
@@ -287,7 +289,7 @@ def _facts(seen: Evidence, warnings: tuple[str, ...]) -> tuple[str, ...]:
     facts.append(
         f"listen queue: {seen.overflows} overflows, {seen.syn_retries} SYNs sent again, "
         f"at most {seen.most_waiting} waiting; {seen.opened} connections for {seen.done} "
-        f"{seen.unit}s"
+        f"{several(seen.unit)}"
     )
     if seen.delayed_acks is not None and ("delayed-ack" in warnings or seen.delayed_acks >= 0.01):
         at_40 = "unknown" if seen.at_40_ms is None else _percent(seen.at_40_ms)
@@ -297,7 +299,7 @@ def _facts(seen: Evidence, warnings: tuple[str, ...]) -> tuple[str, ...]:
         )
     facts.append(
         f"others: {_percent(seen.foreign_on_server)} of the server's CPUs"
-        + (f", most {seen.heaviest}" if seen.heaviest else "")
+        + (f"; the busiest: {seen.heaviest}" if seen.heaviest else "")
         + f"; hypervisor {_percent(seen.steal)}; CPUs {_percent(seen.busy)} used"
     )
     return tuple(facts)

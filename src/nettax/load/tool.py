@@ -22,6 +22,7 @@ __all__ = [
     "histogram",
     "not_understood",
     "number",
+    "several",
     "spread",
 ]
 
@@ -82,6 +83,8 @@ class Result:
     """Received, with headers where there are any."""
     note: str = ""
     """What to know of its figures."""
+    made_up: bool = False
+    """Whether there are latencies among them of requests that were never made."""
 
     @property
     def rate(self) -> float:
@@ -137,6 +140,11 @@ class Tool:
             return "unknown"
         found = self.version.search(ran.stdout + ran.stderr)
         return found[1] if found else "unknown"
+
+
+def several(unit: str) -> str:
+    """A result's unit for a number of them: requests, MB."""
+    return unit if unit.isupper() else f"{unit}s"
 
 
 def not_understood(tool: str, line: str) -> NoReturn:

@@ -34,7 +34,7 @@ done = function(summary, latency, requests)
   io.write(string.format('"errors":{"connect":%d,"read":%d,"write":%d,"status":%d,"timeout":%d},',
     e.connect, e.read, e.write, e.status, e.timeout))
   local comma = ''
-  if #latency * latency.max < 1e9 then
+  if #latency * latency.max < 4e9 then
     io.write('"latency_us":[')
     for i = 1, #latency do
       local value, count = latency(i)
@@ -94,6 +94,7 @@ def parse(job: Job, said: Said) -> Result:
         connections=None,
         bytes=received,
         note=note,
+        made_up=CORRECTED in note,
     )
 
 

@@ -16,6 +16,7 @@ from nettax.experiment.load_compare import MEASURES, Comparison
 from nettax.experiment.load_sides import Side
 from nettax.experiment.verdict import Verdict, verdict
 from nettax.load.histogram import Histogram
+from nettax.load.tool import several
 from nettax.report.table import count, safe, table
 
 __all__ = ["comparison_document", "comparison_text", "document", "text"]
@@ -42,7 +43,7 @@ def _head(run: LoadRun) -> str:
     lines = [
         f"{run.tool} {run.version}: {job.connections} connection{'s' * (job.connections != 1)} to "
         f"{job.host}:{job.port}, {result.elapsed_ns / 1e9:.2f} s",
-        f"{result.done:,} {unit}s, {result.rate:,.0f} a second"
+        f"{result.done:,} {several(unit)}, {result.rate:,.0f} a second"
         + (f", {result.bytes * 1e3 / result.elapsed_ns:,.1f} MB/s" if result.bytes else "")
         + (f"; errors: {_pairs(result.errors)}" if result.errors else "; no errors"),
     ]
