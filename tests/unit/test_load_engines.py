@@ -32,6 +32,7 @@ from nettax.load.udp import udp
 from nettax.native import library
 from nettax.report.burst import document, text
 from nettax.servers import serve
+from nettax.version import __version__
 
 HERE = "127.0.0.1"
 GET = http_request("/", "x")
@@ -280,6 +281,10 @@ def test_as_a_tool(asked: dict[str, Any], tmp_path: Path) -> None:
     for broken in ("", "text", "aGVsbG8="):
         with pytest.raises(NettaxError, match="cannot read what nettax printed"):
             own.TOOL.parse(job, Said(broken))
+
+
+def test_its_version_is_ours() -> None:
+    assert own.TOOL.tell_version() == __version__
 
 
 def test_echo_in_a_deep_pipeline() -> None:
