@@ -199,8 +199,8 @@ def _say_delayed_ack(seen: Evidence) -> str:
 
 def _say_one_request(seen: Evidence) -> str:
     return (
-        f"one request per connection: {seen.opened} connections for {seen.done} {several(seen.unit)}, "
-        "though the generator would have kept them"
+        f"one request per connection: {seen.opened} connections for {seen.done} "
+        f"{several(seen.unit)}, though the generator would have kept them"
     )
 
 
