@@ -128,6 +128,7 @@ def test_echo_and_two_tools_interleaved() -> None:
         (("echo", "localhost"), 2, "has no port"),
         (("http", URL, "--udp"), 2, "does nothing with load http"),
         (("stream", "127.0.0.1:1", "--rate", "5"), 2, "does nothing with a TCP stream"),
+        (("http", URL, "--tool", "ab", "-t", "2"), 2, "ab has one thread"),
         (("http", URL, "--alone"), 2, "does nothing without --server"),
     ],
 )

@@ -115,6 +115,8 @@ def command(
     if rounds is not None and not burst:
         raise UsageError("--rounds does nothing without --burst: add it")
     chosen = () if burst else tools(kind, names or DEFAULT[kind])
+    if threads > 1 and chosen and all(tool.one_thread for tool in chosen):
+        raise UsageError(f"{chosen[0].name} has one thread: -t does nothing with it, leave it out")
     if rate and any(tool.name not in ("nettax", "iperf3") for tool in chosen):
         raise UsageError("--rate is for nettax's own requester, and iperf3's UDP: --tool nettax")
     cpus = None if cpu is None else cpu_lists.select(cpu)

@@ -37,8 +37,6 @@ class LoadRun:
 
     tool: str
     version: str
-    one_thread: bool
-    """Whether the tool never uses more than one CPU."""
     job: Job
     result: Result
     server: Side
@@ -149,7 +147,6 @@ def run(
     return LoadRun(
         tool=tool.name,
         version=version,
-        one_thread=tool.one_thread,
         job=job,
         result=result,
         server=server,
