@@ -17,7 +17,7 @@ import pytest
 from nettax.experiment.evidence import evidence
 from nettax.experiment.load import LoadRun, run
 from nettax.experiment.load_target import own_network, started
-from nettax.experiment.verdict import Verdict, verdict
+from nettax.experiment.verdict import LIMITS, Verdict, verdict
 from nettax.host import Host
 from nettax.kernel import cpus
 from nettax.kernel.cgroup import v1_mount
@@ -98,11 +98,13 @@ SECOND = (
     Case("a connection each, as asked for", QUIET, tool="ab", close=True),
     Case("a hundred to a connection", QUIET, ("--max-requests=100",)),
     Case(
+        # On one core, lest the server accept as fast as they come: see the score.
         "a backlog of 4 before a slow server",
         ("listen-queue",),
         ("--backlog=4", "--sleep-us=500"),
         connections=200,
         duration_s=3,
+        together=True,
     ),
     Case("an open loop at 500 a second", ("none",), tool="nettax", rate=500),
     Case("eight threads on one core", ("server",), ("--work-us=1000",), "threads", connections=8),
@@ -170,6 +172,9 @@ def _within(cgroup: Path) -> list[str]:
 
 def _check(case: Case) -> None:
     found, told = judged(case)
+    steal = evidence(found).steal
+    if steal >= LIMITS["steal"][0]:
+        pytest.skip(f"the hypervisor kept {steal:.0%} of the CPUs' time")
     print(f"\n{case.name}: {told.sentence}", *told.evidence, sep="\n  ")
     assert told.kind in case.kinds
     assert len(told.warnings) == (told.kind not in ("latency", "none") and told.kind != told.bound)

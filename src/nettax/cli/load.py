@@ -114,11 +114,7 @@ def command(
         raise UsageError("--burst is one burst of TCP by nettax itself: load echo, and no --tool")
     if rounds is not None and not burst:
         raise UsageError("--rounds does nothing without --burst: add it")
-    chosen = () if burst else tools(kind, names or DEFAULT[kind])
-    if threads > 1 and chosen and all(tool.one_thread for tool in chosen):
-        raise UsageError(f"{chosen[0].name} has one thread: -t does nothing with it, leave it out")
-    if rate and any(tool.name not in ("nettax", "iperf3") for tool in chosen):
-        raise UsageError("--rate is for nettax's own requester, and iperf3's UDP: --tool nettax")
+    chosen = () if burst else _tools(kind, names, threads, rate)
     cpus = None if cpu is None else cpu_lists.select(cpu)
     require_host_pids()
     with ExitStack() as stack:
@@ -152,6 +148,15 @@ def command(
         click.echo(json.dumps(report.comparison_document(results), indent=1))
     else:
         click.echo(report.comparison_text(results))
+
+
+def _tools(kind: Kind, names: str | None, threads: int, rate: int | None) -> tuple[Tool, ...]:
+    chosen = tools(kind, names or DEFAULT[kind])
+    if threads > 1 and all(tool.one_thread for tool in chosen):
+        raise UsageError(f"{chosen[0].name} has one thread: -t does nothing with it, leave it out")
+    if rate and any(tool.name not in ("nettax", "iperf3") for tool in chosen):
+        raise UsageError("--rate is for nettax's own requester, and iperf3's UDP: --tool nettax")
+    return chosen
 
 
 def _job(
