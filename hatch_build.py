@@ -74,14 +74,15 @@ class Toolchain:
         if strip:
             output(str(strip), "-g", str(target))
 
-    def native(self, sources: list[Path], target: Path) -> None:
-        """Compile the native library."""
+    def native(self, sources: list[Path], target: Path, *, shared: bool = True) -> None:
+        """Compile the native library, or a program."""
         output(
             self.cc,
-            *("-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared", "-pthread"),
+            *("-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-pthread"),
+            *(("-fPIC", "-shared") if shared else ("-fPIE", "-pie")),
             self._anonymous,
             *map(str, sources),
-            *("-o", str(target)),
+            *("-o", str(target), "-lm"),
             cwd=self.root,
         )
 
@@ -92,12 +93,12 @@ class Toolchain:
             "native": output(self.cc, "--version").splitlines()[0],
         }
 
-    def tag(self, library: Path) -> str:
+    def tag(self, *binaries: Path) -> str:
         """The wheel's tag: any Python (ctypes alone meets C), and the oldest glibc that will do.
 
         PEP 600: manylinux_X_Y is what runs with glibc X.Y; told by the versions of its symbols.
         """
-        versions = re.findall(r"GLIBC_2\.(\d+)", output("readelf", "-W", "-V", str(library)))
+        versions = re.findall(r"GLIBC_2\.(\d+)", output("readelf", "-W", "-V", *map(str, binaries)))
         newest = max(OLDEST_GLIBC, *map(int, versions)) if versions else None
         libc = f"manylinux_2_{newest}" if newest else "linux"
         return f"py3-none-{libc}_{self.machine}"
@@ -182,13 +183,13 @@ class BuildHook(BuildHookInterface):  # type: ignore[misc]
         machine = "" if editable else os.environ.get("NETTAX_MACHINE", "")
         tools = Toolchain(root, machine or platform.machine())
         made = self._compile(root, tools)
-        build_data["tag"] = tools.tag(made[-1])
+        build_data["tag"] = tools.tag(*made[-2:])
         build_data["pure_python"] = False
         facts = {"machine": tools.machine, "editable": editable, **tools.names()}
         for path in (*made, self._told(root, facts)):
             relative = path.relative_to(self.scratch)
             if editable:  # put in place at once: a running nettax keeps what it has mapped
-                (root / relative).with_suffix(".new").write_bytes(path.read_bytes())
+                shutil.copy(path, (root / relative).with_suffix(".new"))
                 (root / relative).with_suffix(".new").replace(root / relative)
             else:
                 self._include(build_data, path, relative.relative_to("src"))
@@ -201,9 +202,9 @@ class BuildHook(BuildHookInterface):  # type: ignore[misc]
         build_data["force_include"][str(path)] = str(where)
 
     def _compile(self, root: Path, tools: Toolchain) -> list[Path]:
-        """All objects, the native library last, under their paths of the tree."""
-        bpf, native = PACKAGE / "bpf", PACKAGE / "native"
-        for directory in (bpf, native):
+        """All objects, the program and the native library last, under their paths of the tree."""
+        bpf, native, servers = PACKAGE / "bpf", PACKAGE / "native", PACKAGE / "servers"
+        for directory in (bpf, native, servers):
             (self.scratch / directory).mkdir(parents=True)
         made = []
         for source in sorted((root / bpf).glob("*.bpf.c")):
@@ -211,6 +212,9 @@ class BuildHook(BuildHookInterface):  # type: ignore[misc]
             for name, defines in ((stem, ()), (f"{stem}.raw", ("-DNETTAX_RAW_TP",))):
                 made.append(self.scratch / bpf / f"{name}.bpf.o")
                 tools.bpf(bpf / source.name, made[-1], *defines)
+        made.append(self.scratch / servers / "nettax-server")
+        sources = [servers / path.name for path in sorted((root / servers).glob("*.c"))]
+        tools.native(sources, made[-1], shared=False)
         made.append(self.scratch / native / "libnettax.so")
         tools.native([native / p.name for p in sorted((root / native).glob("*.c"))], made[-1])
         return made

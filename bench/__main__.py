@@ -13,11 +13,13 @@ import click
 from bench import (
     compare_tools,
     export,
+    load_engines,
     own_cost,
     reading,
     record,
     replay,
     report,
+    servers,
     startup,
     top,
 )
@@ -34,6 +36,8 @@ PARTS: dict[str, Part] = {
     "replay": (replay.replay_cost, replay.text),
     "report": (report.report_cost, report.text),
     "top": (top.top_cost, top.text),
+    "load-engines": (load_engines.load_engines, load_engines.text),
+    "servers": (servers.servers, servers.text),
     "export": (export.export_cost, export.text),
     "own-cost": (own_cost.own_cost, own_cost.text),
     "compare": (compare_tools.compare_tools, compare_tools.text),

@@ -21,6 +21,12 @@ need iproute2 ip -V
 need openssl openssl version
 need tmux tmux -V
 need linux-perf sh -c 'command -v perf'
+# Load tools that the tests run.
+need wrk sh -c 'command -v wrk'
+need apache2-utils ab -V
+need nghttp2-client h2load --version
+need iperf3 iperf3 --version
+need sockperf sh -c 'command -v sockperf'
 for purpose; do
 	case $purpose in
 	dist)

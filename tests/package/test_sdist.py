@@ -37,7 +37,7 @@ def test_contents(sdist: Path) -> None:
     }
     sources = {str(path.relative_to(ROOT)) for path in (ROOT / "src").rglob("*.[ch]")}
     assert sources <= names
-    assert not [name for name in names if name.endswith((".o", ".so", ".pyc"))]
+    assert not [name for name in names if name.endswith((".o", ".so", ".pyc", "-server"))]
 
 
 @pytest.mark.full
@@ -82,7 +82,8 @@ def test_arm64_has_the_same_objects_and_a_library_of_its_own(
 ) -> None:
     for path in (arm64 / "nettax/bpf").glob("*.o"):
         assert path.read_bytes() == contents[f"nettax/bpf/{path.name}"]
-    assert "AArch64" in run("readelf", "-h", arm64 / "nettax/native/libnettax.so")
+    for binary in ("native/libnettax.so", "servers/nettax-server"):
+        assert "AArch64" in run("readelf", "-h", arm64 / "nettax" / binary)
 
 
 @pytest.mark.full

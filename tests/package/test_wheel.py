@@ -17,9 +17,12 @@ from nettax.kernel import cpus
 from nettax.version import __version__
 
 OBJECTS = {
-    f"nettax/bpf/{name}.{kind}.o" for name in ("ledger", "record") for kind in ("bpf", "raw.bpf")
+    f"nettax/bpf/{name}{twin}.bpf.o"
+    for name in ("errors", "ledger", "record")
+    for twin in ("", ".raw")
 }
 LIBRARY = "nettax/native/libnettax.so"
+SERVER = "nettax/servers/nettax-server"
 DATA = f"nettax-{__version__}.data/data/share"
 PAGES = {"nettax", *(f"nettax-{verb}" for verb in VERBS)}
 
@@ -27,10 +30,12 @@ PAGES = {"nettax", *(f"nettax-{verb}" for verb in VERBS)}
 def test_any_python_and_the_oldest_glibc_that_will_do(
     wheel: Path, contents: dict[str, bytes], tmp_path: Path
 ) -> None:
-    library = tmp_path / "libnettax.so"
-    library.write_bytes(contents[LIBRARY])
-    # By another tool than the build's, and from the symbols themselves.
-    needed = re.findall(r"GLIBC_2\.(\d+)", run("objdump", "-T", library))
+    needed = []
+    for name in (LIBRARY, SERVER):
+        binary = tmp_path / Path(name).name
+        binary.write_bytes(contents[name])
+        # By another tool than the build's, and from the symbols themselves.
+        needed += re.findall(r"GLIBC_2\.(\d+)", run("objdump", "-T", binary))
     tag = f"py3-none-manylinux_2_{max(map(int, needed))}_{platform.machine()}"
     assert wheel.stem == f"nettax-{__version__}-{tag}"
     assert f"Tag: {tag}\n".encode() in contents[f"nettax-{__version__}.dist-info/WHEEL"]
@@ -38,7 +43,7 @@ def test_any_python_and_the_oldest_glibc_that_will_do(
 
 def test_contents(contents: dict[str, bytes]) -> None:
     names = set(contents)
-    assert OBJECTS | {LIBRARY, "nettax/build.json", "nettax/cli/completion.json"} <= names
+    assert OBJECTS | {LIBRARY, SERVER, "nettax/build.json", "nettax/cli/completion.json"} <= names
     assert {n for n in names if n.endswith(".1")} == {f"{DATA}/man/man1/{p}.1" for p in PAGES}
     assert {
         f"{DATA}/bash-completion/completions/nettax",
@@ -46,7 +51,8 @@ def test_contents(contents: dict[str, bytes]) -> None:
         f"{DATA}/fish/vendor_completions.d/nettax.fish",
     } <= names
     kinds = {Path(name).suffix for name in names if name.startswith("nettax/")}
-    assert kinds == {".py", ".o", ".so", ".json", ".typed"}
+    assert kinds == {".py", ".o", ".so", ".json", ".typed", ""}
+    assert [name for name in names if name.startswith("nettax/") and "." not in name] == [SERVER]
     assert {name.split("/")[0] for name in names} == {
         "nettax",
         f"nettax-{__version__}.data",
@@ -55,7 +61,7 @@ def test_contents(contents: dict[str, bytes]) -> None:
 
 
 def test_nothing_tells_where_it_was_built(contents: dict[str, bytes]) -> None:
-    built = {*OBJECTS, LIBRARY, "nettax/build.json"}
+    built = {*OBJECTS, LIBRARY, SERVER, "nettax/build.json"}
     assert [name for name in built if b"/tmp/" in contents[name]] == []
     assert [name for name in built if str(Path.cwd()).encode() in contents[name]] == []
 
@@ -81,6 +87,12 @@ def test_version_in_a_clean_environment(installed: Installed, contents: dict[str
     assert told["BPF objects"] == built["bpf"]
     assert told["commit"] == (built["commit"] or "unknown")
     assert str(installed.directory) in told["Python"]
+
+
+def test_a_reference_server_runs(installed: Installed) -> None:
+    done = installed.run("serve", "epoll", "--bind", "192.0.2.1")
+    assert done.stderr == "192.0.2.1: Cannot assign requested address\n"
+    assert done.returncode == 1
 
 
 def test_doctor_in_a_clean_environment(installed: Installed) -> None:

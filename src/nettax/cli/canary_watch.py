@@ -17,7 +17,7 @@ from nettax.experiment import reference
 from nettax.experiment.score import Score
 from nettax.report.score import document, lines_text, total_text
 
-__all__ = ["keep_score"]
+__all__ = ["ending", "keep_score", "within"]
 
 HEADER_EVERY = 20  # intervals
 
@@ -33,7 +33,7 @@ def keep_score(
 ) -> None:
     """Print the score of each interval, and at the end that of the whole time."""
     score = Score(cpus, share, ledger=ledger, idle=_idle)
-    with _ending() as ended, score:
+    with ending() as ended, score:
         start = time.monotonic()
         end = math.inf if duration is None else start + duration
         number = 0
@@ -41,7 +41,7 @@ def keep_score(
         while not last:
             number += 1
             due = min(start + number * interval, end)
-            last = _within(ended, due - time.monotonic()) or end - due < 1e-6
+            last = within(ended, due - time.monotonic()) or end - due < 1e-6
             lines = score.read()
             if as_json:
                 click.echo(json.dumps(document(lines, alert)))
@@ -60,12 +60,13 @@ def _idle(cpu: int) -> float | None:
     return None if speed is None else 1 - speed
 
 
-def _within(ended: int, seconds: float) -> bool:
+def within(ended: int, seconds: float) -> bool:
+    """Wait so many seconds; True: it is to end now."""
     return bool(select.select([ended], [], [], max(seconds, 0))[0])
 
 
 @contextmanager
-def _ending() -> Iterator[int]:
+def ending() -> Iterator[int]:
     """Ctrl-C and SIGTERM end the watch, not the program: a descriptor to wait on for them."""
     woken, wake = os.pipe()
     former = {

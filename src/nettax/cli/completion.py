@@ -49,6 +49,7 @@ def described(command: click.Command) -> list[dict[str, Any]]:
             "file": isinstance(parameter.type, (click.File, click.Path)),
             "choices": list(getattr(parameter.type, "choices", ())),
             "help": getattr(parameter, "help", None),
+            "nargs": parameter.nargs,
         }
         for parameter in command.params
     ]
@@ -66,9 +67,12 @@ def _parameter(
     file: bool,
     choices: list[str],
     help: str | None,
+    nargs: int,
 ) -> click.Parameter:
+    if not option and choices:
+        return click.Argument([name], nargs=nargs, required=False, type=click.Choice(choices))
     if not option:
-        return click.Argument([name], nargs=-1, shell_complete=_commands)
+        return click.Argument([name], nargs=nargs, required=False, shell_complete=_commands)
     if flag:
         return click.Option([*declared, name], is_flag=True, help=help)
     kind = click.Choice(choices) if choices else click.Path() if file else click.STRING

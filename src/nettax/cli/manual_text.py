@@ -108,6 +108,43 @@ PAGES = {
         "follow it within 20 µs, or such softirqs without one. In a trace that ``--chrome`` wrote, "
         "a viewer's sums of self time are the ledger's.",
     ),
+    "serve": Page(
+        overhead="None: nettax becomes the server. Beside nginx it waits, in 22 MB, to remove the "
+        "directory with its configuration.",
+        exits=(("*the server's*", "where it is another's"),),
+        see_also=("nettax-load(1)", "nettax-soak(1)", "tcp(7)", "epoll(7)"),
+        notes="SIGTERM and SIGINT end a reference server with 0, at once. It answers every GET, "
+        "HEAD and POST alike; what is no right request of HTTP/1.1 (RFC 9112) is refused with "
+        "4xx, and the connection closed. A head has 8 KiB at most, a body that is sent 16 MiB.",
+    ),
+    "soak": Page(
+        overhead="At its usual 100 requests and 16 rude clients a second it took 3.9 % of one CPU "
+        "for all: the epoll server, both kinds of clients, its own start (``nettax soak epoll -d "
+        "40s``). A sample is a line of about 1.5 kB every five seconds: 26 MB a day.",
+        files=(
+            (
+                "nettax-soak.jsonl",
+                "The journal (``-o``): a plan, then a sample a line, each on disk before the next. "
+                "What is reported is computed from it alone.",
+            ),
+            _JOURNAL,
+        ),
+        see_also=("nettax-serve(1)", "nettax-load(1)", "proc(5)", "tcp(7)"),
+        notes="Ctrl-C and SIGTERM end it cleanly, with its report.",
+    ),
+    "load": Page(
+        overhead=f"{_LEDGER}\n\nThe server's sockets are looked at for at most 2 % of a CPU. "
+        "h2load writes a line for each request, which is in its own CPU time; wrk adds its "
+        "latencies up after the measuring has stopped.",
+        files=(_JOURNAL,),
+        see_also=("nettax-serve(1)", "nettax-soak(1)", "wrk(1)", "ab(1)", "h2load(1)", "iperf3(1)"),
+        notes="A verdict is one of: *generator*, *server* (it was runnable for 90 % of the run, or "
+        "held up by its quota), *shared* (both on CPUs that are full), *network* (softirqs), "
+        "*latency* (nobody at a limit: connections / latency), *none*; or a warning before it: "
+        "*disturbed*, *listen-queue*, *delayed-ack*, *one-request*.\n\n"
+        "Counters are those of the server's network namespace: with ``--alone`` they are the run's "
+        "alone.",
+    ),
     "canary": Page(
         overhead="It is a load: a program that computes without end, at the usual priority, on the "
         "CPU that it is given. ``--calibrate`` also sends that CPU IPIs from another, and "

@@ -87,3 +87,9 @@ def set_feature(name: str, netns: str, feature: str, on: bool) -> None:
             raise NettaxError(f"cannot change {feature} of the device {name}: {error}.") from error
         finally:
             device.close()
+
+
+def bring_up_loopback(netns: str) -> None:
+    """Turn a new namespace's loopback on; it is its own network then."""
+    with rtnetlink(netns) as socket:
+        socket.link("set", index=1, state="up")  # loopback is the first in any namespace

@@ -297,6 +297,48 @@ _VICTIMS_JSON = (
     Field("events", "`lost`, `unmatched`, `inferred_ns`, `unkept_ns`"),
 )
 
+_SOAK = (
+    Field("of the server", "its resident memory, its descriptors: all its processes together"),
+    Field("first, last, most", "of the samples behind the warm-up: a fifth of the run at least"),
+    Field("per hour", "how fast it grew: median slope of all pairs of samples, 95 % interval"),
+    Field("per connection", "the same by connections that clients opened, not by time"),
+    Field("latency", "of answers, from when their requests were due, first third → last"),
+    Field("TIME-WAIT", "TCP sockets in it, of the whole network namespace"),
+    Field("side", "who met the error: the server, the steady client, the rude ones"),
+    Field("error", "system call and errno; log: by the words that the server printed"),
+)
+
+_LOAD = (
+    Field("server", "what the server's tasks had"),
+    Field("wrk, ab …", "what the tool's tasks had"),
+    Field("ksoftirqd", "that, NAPI and IRQ threads: of the whole host"),
+    Field("over idle", "network softirqs that ran in no task; of little, less than nothing"),
+    Field("in others", "network softirqs in the context of neither side's tasks"),
+    Field("user", "its own time in user space, by the ticks that fell into it"),
+    Field("system", "its own time in the kernel, without the interrupts inside it"),
+    Field("net", "NET_RX and NET_TX in its context, whosever packets they were"),
+    Field("irq", "hard IRQs and other softirqs in its context"),
+    Field(
+        "switch",
+        "billed beyond what the ledger saw between switches; less than nothing where the "
+        "hypervisor's steal is not on the bill",
+    ),
+    Field(
+        "all", "what the kernel billed; the line below compares it with the cgroup's own account"
+    ),
+    Field("latency from", "as the tool told it: shares from here to the next line, and quantiles"),
+)
+
+_LOADS = (
+    Field("req/s", "answers a second, by the tool's own clock"),
+    Field("server", "CPU time that the server was billed for each"),
+    Field("tool", "CPU time that the tool was billed for each"),
+    Field("of which net", "network softirqs in the context of either"),
+    Field("p50 µs", "the median latency of each run"),
+    Field("conn/req", "connections that the kernel opened, by answers"),
+    Field("verdict", "the kind that most runs had"),
+)
+
 TABLES = {
     "tasks": Table("Tasks", "% of one CPU", _TASK),
     "groups": Table("Tasks added up (--by)", "% of one CPU", _GROUP),
@@ -322,6 +364,9 @@ TABLES = {
     "timeline": Table("Timeline, --json", "a line for each group", _TIMELINE),
     "timeline-csv": Table("Timeline, --csv", "a line for each group", _TIMELINE_CSV),
     "parquet": Table("Parquet", "a row for each event", _PARQUET),
+    "soak": Table("Soak", "KiB, counts; median [interval]", _SOAK),
+    "load": Table("Costs", "µs of CPU for each answer", _LOAD),
+    "loads": Table("Comparison", "median of the runs [interval]", _LOADS),
     "probes": Table("Probes", "a mark, a name, what was found", _PROBE),
 }
 
@@ -334,6 +379,8 @@ VERB_TABLES = {
         *("victims-json", "bursts-json", "distribution", "timeline", "timeline-csv"),
         "parquet",
     ),
+    "soak": ("soak",),
+    "load": ("load", "loads"),
     "canary": ("canary", "calibration", "openssl", "working-set", "canary-watch"),
     "demo": ("demo", "flow"),
     "doctor": ("probes",),

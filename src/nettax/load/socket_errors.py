@@ -1,0 +1,79 @@
+"""What any process's sending and receiving failed with, as the kernel saw it; no log is needed."""
+
+from __future__ import annotations
+
+import errno
+import struct
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from nettax.bpf import __path__ as _OBJECTS
+from nettax.errors import MissingFeature, NettaxError
+from nettax.kernel import bpf, vmlinux
+from nettax.kernel.features import require_host_pids
+
+__all__ = ["SocketErrors"]
+
+OPERATIONS = ("send", "receive")  # enum operation of bpf/errors.bpf.c
+_KEY = struct.Struct("=IHH")
+_TRACEPOINT = "sock_send_length"
+
+
+class SocketErrors:
+    """Counts while it is entered: two small programs, run once a send and once a receive."""
+
+    def __init__(self) -> None:
+        """Load them.
+
+        :raises MissingFeature: no BTF, no libbpf, or a kernel before 6.3.
+        :raises MissingPrivilege: CAP_BPF or CAP_PERFMON is lacking.
+        :raises Unsupported: this process's PIDs are not the kernel's (a PID namespace).
+        """
+        require_host_pids()
+        if vmlinux.tracepoint_arguments(_TRACEPOINT) is None:
+            raise MissingFeature(
+                f"the kernel has no tracepoint sock:{_TRACEPOINT}: it came in 6.3."
+            )
+        path = Path(_OBJECTS[0]) / "errors.bpf.o"
+        if not path.exists():
+            raise NettaxError(f"{path} is missing: nettax was not built. Reinstall it")
+        try:
+            self._object = self._loaded(path)
+        except OSError:  # no attaching by BTF
+            self._object = self._loaded(path.with_name("errors.raw.bpf.o"))
+        self._failures = self._object.map("failures")
+
+    @staticmethod
+    def _loaded(path: Path) -> bpf.Object:
+        loaded = bpf.Object(str(path), wanted=lambda tracepoint: True)
+        try:
+            loaded.attach(list(loaded.programs.values()))
+        except BaseException:
+            loaded.close()
+            raise
+        return loaded
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Take the programs out again."""
+        self._object.close()
+
+    def read(self, pids: Iterable[int]) -> Mapping[tuple[str, str], int]:
+        """Return what these processes met since the start, by (operation, name of the errno)."""
+        wanted = set(pids)
+        found: dict[tuple[str, str], int] = {}
+        for raw, value in self._failures.items():
+            pid, operation, number = _KEY.unpack(raw)
+            if pid in wanted:
+                key = OPERATIONS[operation], errno.errorcode.get(number, str(number))
+                found[key] = found.get(key, 0) + int.from_bytes(value, "little")
+        return found

@@ -1,0 +1,169 @@
+"""Datagrams on a schedule that waits for nobody, from a sender of ours to a receiver of ours."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from nettax.errors import NettaxError, UsageError
+from nettax.load.engine import Address, Engine, address
+from nettax.load.histogram import BUCKETS, Histogram
+
+__all__ = ["UdpRun", "udp"]
+
+LEAST_BYTES = 16
+MOST_BYTES = 65507
+START_LIMIT_S = 10.0
+STILL_S = 10.0
+_ERRNOS = 134
+_BATCH = 64
+
+
+class _Page(ctypes.Structure):
+    """``struct udp_flow`` of native/load_udp.c."""
+
+    _fields_ = (
+        ("address", Address),
+        ("bytes", ctypes.c_uint32),
+        ("batch", ctypes.c_uint32),
+        ("interval_ps", ctypes.c_uint64),
+        ("limit_ns", ctypes.c_uint64),
+        ("listening", ctypes.c_uint32),
+        ("sender_ended", ctypes.c_uint32),
+        ("port", ctypes.c_uint32),
+        ("pad", ctypes.c_uint32),
+        ("sent", ctypes.c_uint64),
+        ("calls", ctypes.c_uint64),
+        ("wall_ns", ctypes.c_uint64),
+        ("sender_cpu_ns", ctypes.c_uint64),
+        ("send_errors", ctypes.c_uint64 * _ERRNOS),
+        ("received", ctypes.c_uint64),
+        ("duplicates", ctypes.c_uint64),
+        ("reordered", ctypes.c_uint64),
+        ("foreign", ctypes.c_uint64),
+        ("receiver_cpu_ns", ctypes.c_uint64),
+        ("late", ctypes.c_uint64 * BUCKETS),
+        ("transit", ctypes.c_uint64 * BUCKETS),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class UdpRun:
+    """What left, and what came."""
+
+    bytes: int
+    """Of payload, in each datagram."""
+    sent: int
+    received: int
+    """Each once."""
+    duplicates: int
+    reordered: int
+    """Came after one that was sent later."""
+    foreign: int
+    """Datagrams of another size, which somebody else sent."""
+    calls: int
+    """System calls of the sender."""
+    wall_ns: int
+    """Of the sender."""
+    sender_cpu_ns: int
+    receiver_cpu_ns: int
+    errors: Mapping[str, int]
+    """Of the sender's system calls, by errno."""
+    late: Histogram
+    """From when a datagram was due until it was sent; empty without a rate."""
+    transit: Histogram
+    """From its sending until it was read: it includes what it waited in the socket."""
+
+    @property
+    def lost(self) -> int:
+        """Datagrams that were sent and did not come."""
+        return self.sent - self.received
+
+
+def udp(
+    *,
+    rate: float,
+    duration_s: float,
+    payload_bytes: int = 64,
+    host: str = "127.0.0.1",
+    batch: int = 32,
+    sender_cpus: Iterable[int] | None = None,
+    receiver_cpus: Iterable[int] | None = None,
+    sender_netns: str | None = None,
+    receiver_netns: str | None = None,
+    sender_cgroup: Path | None = None,
+    receiver_cgroup: Path | None = None,
+) -> UdpRun:
+    """Send datagrams to an address of this host, and take them there.
+
+    :param rate: datagrams a second; 0: as many as the sender can.
+    :param payload_bytes: 16 at least, for their number and time.
+    :param batch: of those that are due, so many a system call at most; 1 to 64.
+    :raises UsageError: figures that make no sense.
+    :raises NettaxError: an end failed.
+    """
+    if not LEAST_BYTES <= payload_bytes <= MOST_BYTES:
+        raise UsageError(f"a datagram has {LEAST_BYTES} to {MOST_BYTES} bytes of payload.")
+    if rate < 0 or rate > 1e9 or duration_s <= 0 or not 1 <= batch <= _BATCH:
+        raise UsageError(f"UDP takes a rate, a duration, and a batch of 1 to {_BATCH}.")
+    page = _Page(
+        address=address(host, 0),
+        bytes=payload_bytes,
+        batch=batch,
+        interval_ps=round(1e12 / rate) if rate else 0,
+        limit_ns=round(duration_s * 1e9),
+    )
+    receiver = Engine(
+        "nettax_load_udp_receive",
+        bytes(page),
+        ctypes.sizeof(page),
+        cpus=receiver_cpus,
+        netns=receiver_netns,
+        cgroup=receiver_cgroup,
+    )
+    taken = _Page.from_buffer(receiver.memory)
+    with receiver:
+        deadline = time.monotonic() + START_LIMIT_S
+        while not taken.listening:
+            if receiver.wait(0.002) or time.monotonic() > deadline:
+                raise NettaxError("the UDP receiver did not start.")
+        page.address = address(host, taken.port)
+        sender = Engine(
+            "nettax_load_udp_send",
+            bytes(page),
+            ctypes.sizeof(page),
+            cpus=sender_cpus,
+            netns=sender_netns,
+            cgroup=sender_cgroup,
+        )
+        with sender:
+            sender.finish(duration_s + START_LIMIT_S)
+        taken.sender_ended = 1
+        receiver.finish(STILL_S)
+    left = _Page.from_buffer(sender.memory)
+    return UdpRun(
+        payload_bytes,
+        left.sent,
+        taken.received,
+        taken.duplicates,
+        taken.reordered,
+        taken.foreign,
+        left.calls,
+        left.wall_ns,
+        left.sender_cpu_ns,
+        taken.receiver_cpu_ns,
+        MappingProxyType(
+            {
+                errno.errorcode.get(number, "other"): count
+                for number, count in enumerate(left.send_errors)
+                if count
+            }
+        ),
+        Histogram.of_counts(left.late),
+        Histogram.of_counts(taken.transit),
+    )
