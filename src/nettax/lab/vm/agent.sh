@@ -1,0 +1,123 @@
+# The guest's first process, stage two: sets up what `settings` says, then runs what the host asks for.
+#
+# Five virtio ports lead to the host. On `control` come lines "run LENGTH TOKEN INPUT" with so many
+# bytes of a shell script behind them, and go "ready NS", "started", "exit CODE NS" and "signalled". On
+# `signals` come names of signals for the command. `stdin`, `stdout` and `stderr` are the command's;
+# when it has closed an output, the token goes there, so that the host knows that nothing follows.
+# A port can be opened but once, so the command gets pipes.
+
+cd /run/nettax || exit
+# RELEASE, MODULES, SOURCES, SHARES, LOAD, ADDRESS: in lists a path's odd bytes are \0nnn, for printf.
+. ./settings
+
+fail() {
+	echo "nettax-lab: $*" >/dev/console
+	poweroff -f
+}
+
+now() { # ns: nanoseconds since boot
+	{
+		read -r _
+		read -r _
+		read -r _ _ ns _
+	} </proc/timer_list # its third line: now at NS nsecs
+}
+
+port() { # path: the device of the port of this name, which appears some time after its driver
+	tries=0
+	until [ $tries -ge 1000 ]; do
+		for each in /sys/class/virtio-ports/*; do
+			read -r name <"$each/name" && [ "$name" = "$1" ] && path=/dev/${each##*/} && return
+		done 2>/dev/null
+		sleep 0.01
+		tries=$((tries + 1))
+	done
+	fail "the port $1 did not appear: the kernel takes virtio_console"
+}
+
+mkdir -p /dev/pts /dev/shm
+mount -t devpts -o mode=620,ptmxmode=666 devpts /dev/pts
+mount -t tmpfs -o mode=1777 tmpfs /dev/shm
+for each in fd:fd stdin:fd/0 stdout:fd/1 stderr:fd/2; do
+	ln -sfn "/proc/self/${each#*:}" "/dev/${each%:*}"
+done
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+for each in bpf:fs/bpf tracefs:kernel/tracing debugfs:kernel/debug; do
+	mount -t "${each%:*}" "${each%:*}" "/sys/${each#*:}" 2>/dev/null # not every kernel has all
+done
+mkdir -p /run/lock /run/netns
+hostname nettax-lab
+ip link set lo up
+
+if [ "$MODULES" ]; then
+	mkdir -p "/lib/modules/$RELEASE"
+	mount --bind "$MODULES" "/lib/modules/$RELEASE"
+fi
+for each in $SOURCES; do # headers, where modules' symbolic links look for them
+	each=$(printf %b "$each")
+	mkdir -p "/usr/src/${each##*/}"
+	mount --bind "$each" "/usr/src/${each##*/}"
+done
+tag=0
+for each in $SHARES; do
+	each=$(printf %b "$each")
+	mkdir -p "$each"
+	mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000,cache=mmap "share$tag" "$each" ||
+		fail "$each could not be mounted"
+	tag=$((tag + 1))
+done
+if [ "$ADDRESS" ]; then
+	echo 1 >/proc/sys/net/ipv6/conf/eth0/disable_ipv6 2>/dev/null # nothing but what is sent
+	ip address add "$ADDRESS/24" dev eth0 && ip link set eth0 up || fail "the NIC did not come up"
+fi
+printf '%s' "$LOAD" | while read -r path parameters; do
+	# shellcheck disable=SC2086  # parameters are words
+	insmod "$(printf %b "$path")" $parameters || echo "nettax-lab: $path would not load" >/dev/console
+done
+
+port control && exec 3<>"$path"
+port stdin && exec 4<"$path"
+port stdout && exec 5>"$path"
+port stderr && exec 6>"$path"
+port signals && exec 7<"$path"
+
+while read -r number; do
+	tries=0
+	until read -r pid <pid || [ $tries -ge 100 ]; do # the command may be about to begin
+		sleep 0.01
+		tries=$((tries + 1))
+	done
+	kill "-$number" "-$pid"
+	echo signalled >&3
+done <&7 2>/dev/null &
+
+now
+echo "ready $ns" >&3
+while read -r _ length token input; do
+	dd bs="$length" count=1 iflag=fullblock of=job 2>/dev/null <&3
+	mkfifo "out.$token" "err.$token"
+	{
+		cat "out.$token"
+		printf %s "$token"
+	} >&5 &
+	{
+		cat "err.$token"
+		printf %s "$token"
+	} >&6 &
+	in=/dev/null
+	if [ "$input" = 1 ]; then
+		in=in.$token
+		mkfifo "$in"
+		cat <&4 >"$in" &
+	fi
+	echo started >&3
+	now
+	began=$ns
+	# In the foreground: a shell has background commands ignore SIGINT.
+	setsid /bin/sh job <"$in" >"out.$token" 2>"err.$token"
+	code=$?
+	now
+	rm -f pid ./*."$token"
+	[ -z "$SHARES" ] || sync
+	echo "exit $code $((ns - began))" >&3
+done <&3
