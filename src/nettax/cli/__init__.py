@@ -24,6 +24,7 @@ VERBS = {
     "report": "What a recording tells: victims, bursts, a timeline; perf.data and trace.dat, too.",
     "canary": "What a program of known speed loses on a CPU, by its own clock.",
     "demo": "See it: what top says a program got, and what it got.",
+    "trace": "How long kernel functions take, what they call, why one cannot be traced.",
     "lab": "Another kernel to try things on: in an emulated machine, with this host's files.",
     "doctor": "What this host can measure, what not, and what would help.",
     "undo": "Undo what a killed nettax left on this host.",
