@@ -1,10 +1,11 @@
 # The guest's first process, stage two: sets up what `settings` says, then runs what the host asks for.
 #
 # Five virtio ports lead to the host. On `control` come lines "run LENGTH TOKEN INPUT" with so many
-# bytes of a shell script behind them, and go "ready NS", "started", "exit CODE NS" and "signalled". On
-# `signals` come names of signals for the command. `stdin`, `stdout` and `stderr` are the command's;
-# when it has closed an output, the token goes there, so that the host knows that nothing follows.
-# A port can be opened but once, so the command gets pipes.
+# bytes of a shell script behind them, and go "ready NS", "started", "exit CODE NS", "signalled" and
+# "more". On `signals` come numbers of signals for the command. `stdin`, `stdout` and `stderr` are the
+# command's. After each "more" the input brings a line with a length and so many bytes; 0 is its end.
+# When the command has closed an output, the token goes there: nothing follows. A port can be opened
+# but once, so the command gets pipes.
 
 cd /run/nettax || exit
 # RELEASE, MODULES, SOURCES, SHARES, LOAD, ADDRESS: in lists a path's odd bytes are \0nnn, for printf.
@@ -33,6 +34,12 @@ port() { # path: the device of the port of this name, which appears some time af
 		tries=$((tries + 1))
 	done
 	fail "the port $1 did not appear: the kernel takes virtio_console"
+}
+
+feed() { # what the host has for the command, to standard output; read to its end whoever takes it
+	while echo more >&3 && read -r length && [ "$length" != 0 ]; do
+		dd bs="$length" count=1 iflag=fullblock 2>/dev/null
+	done <&4
 }
 
 mkdir -p /dev/pts /dev/shm
@@ -91,6 +98,7 @@ while read -r number; do
 	echo signalled >&3
 done <&7 2>/dev/null &
 
+feeder=
 now
 echo "ready $ns" >&3
 while read -r _ length token input; do
@@ -108,7 +116,9 @@ while read -r _ length token input; do
 	if [ "$input" = 1 ]; then
 		in=in.$token
 		mkfifo "$in"
-		cat <&4 >"$in" &
+		[ -z "$feeder" ] || wait "$feeder" # it is about to see the end of its input
+		feed >"$in" &
+		feeder=$!
 	fi
 	echo started >&3
 	now

@@ -18,6 +18,7 @@ from nettax.errors import NettaxError, UsageError
 from nettax.host import Host
 from nettax.lab.vm import build, image, initramfs, kernels
 from nettax.lab.vm.build import Module
+from nettax.lab.vm.cycles import Counter
 from nettax.lab.vm.guest import Guest, Wires
 from nettax.lab.vm.modules import Modules
 from nettax.lab.vm.nic import GUEST, Nic
@@ -110,7 +111,7 @@ class Vm:
         self._stack = ExitStack()
         self._lines: list[str] = []
         self._partial = b""
-        self._stdin_used = False
+        self._stdin: int | None = None
 
     def __enter__(self) -> Self:
         """Boot, and return when commands can run.
@@ -122,6 +123,7 @@ class Vm:
         """The kernel that runs."""
         built = [build.built(self.kernel, module, self._progress) for module in self._modules]
         began = time.monotonic()
+        counter = Counter()
         with ExitStack() as stack:
             wires = Wires(("serial", *PORTS), stack)
             ramdisk = stack.enter_context(_in_memory("initramfs"))
@@ -142,6 +144,7 @@ class Vm:
                 cpus=self._cpus,
                 memory_mib=self._memory_mib,
                 exact=self._exact,
+                counter_khz=counter.khz(),
                 shares=self._share,
                 append=self._append,
                 nic=words,
@@ -188,18 +191,16 @@ class Vm:
     ) -> Result:
         """Run a command and return when it has ended.
 
-        It reads nothing, or ``stdin``, a descriptor: of one command in the life of a guest.
+        It reads nothing, or ``stdin``, a descriptor, of which more may be taken than it reads.
         ``stdout`` and ``stderr`` get what it writes as it comes. What can be read from
         ``signals`` are numbers of signals, a byte each, to be passed on to it. Processes that it
         leaves behind live on, but can write nothing more.
 
-        :raises UsageError: there is no command, or ``stdin`` was used before.
+        :raises UsageError: there is no command.
         :raises NettaxError: the guest panicked, ended, used up its time, or takes no signals.
         """
         if not argv:
             raise UsageError("there is no command to run in the guest.")
-        if stdin is not None and self._stdin_used:
-            raise UsageError("one command of a guest can have input, and one had it.")
         job = _script(argv, os.environ if env is None else env, cwd or Path.cwd()).encode()
         token = secrets.token_hex(16)
         outputs = [
@@ -208,18 +209,17 @@ class Vm:
         ]
         control = self._wires.near["control"]
         control.sendall(f"run {len(job)} {token} {int(stdin is not None)}\n".encode() + job)
+        self._stdin = stdin
         self._expect("started")
-        if stdin is not None:
-            self._stdin_used = True
-            self._guest.handle(stdin, lambda: self._feed(stdin))
         if signals is not None:
             self._guest.handle(signals, lambda: self._pass_on(signals))
         try:
             _, code, took_ns = self._expect("exit").split()
         finally:
-            for fd in (stdin, signals):
-                if fd is not None:
-                    self._guest.handle(fd, None)
+            if signals is not None:
+                self._guest.handle(signals, None)
+        if self._stdin is not None:
+            self._feed(b"")
         self._guest.until(lambda: all(output.ended for output in outputs), _LINGER)
         ns = int(took_ns)
         exactly = ns // NS_PER_INSTRUCTION if self._exact else None
@@ -235,17 +235,21 @@ class Vm:
 
     def _read_control(self) -> None:
         *lines, self._partial = (self._partial + self._guest.receive("control")).split(b"\n")
-        self._lines += [line.decode() for line in lines if line]
+        for line in lines:
+            if line != b"more":
+                self._lines.append(line.decode())
+            elif (fd := self._stdin) is not None:
+                # No more is read here, nor waits there, than the command's pipe has room for.
+                self._guest.handle(fd, lambda fd=fd: self._feed(os.read(fd, _CHUNK)))
 
-    def _feed(self, fd: int) -> None:
-        """Pass on what is to be read, or that there is nothing more."""
-        wire = self._wires.near["stdin"]
+    def _feed(self, data: bytes) -> None:
+        """Send a part of the input; nothing is its end."""
+        if self._stdin is not None:
+            self._guest.handle(self._stdin, None)
+        if not data:
+            self._stdin = None
         with suppress(ConnectionError):
-            if data := os.read(fd, _CHUNK):
-                wire.sendall(data)
-                return
-        self._guest.handle(fd, None)
-        wire.close()
+            self._wires.near["stdin"].sendall(f"{len(data)}\n".encode() + data)
 
     def _pass_on(self, signals: int) -> None:
         """Pass on signals; a guest that does not take them hangs."""

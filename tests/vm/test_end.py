@@ -1,0 +1,113 @@
+"""However a guest ends, the host is told why, and nothing is left."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from nettax.errors import NettaxError
+from nettax.lab.vm import Vm
+
+pytestmark = pytest.mark.full
+RUN = [sys.executable, "-m", "nettax", "lab", "vm", "run"]
+
+
+def traces() -> dict[str, object]:
+    """What a run could leave: processes, mounts, namespaces, files."""
+    return {
+        "qemu": sorted(_qemus()),
+        "mounts": Path("/proc/self/mountinfo").read_text().splitlines(),
+        "netns": sorted(p.name for p in Path("/run/netns").glob("*")),
+        "tmp": sorted(p.name for p in Path("/tmp").glob("*nettax*")),
+        "journal": sorted(p.name for p in Path("/run/nettax/journal").glob("*")),
+    }
+
+
+def _qemus() -> list[int]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            if (path / "comm").read_text().startswith("qemu-system-x86"):
+                found.append(int(path.name))
+        except OSError:
+            continue
+    return found
+
+
+def test_panic() -> None:
+    said = r"kernel panicked: .*(?s:.)*\n  .*Kernel panic - not syncing"
+    with pytest.raises(NettaxError, match=said), Vm() as vm:
+        vm.run(["sh", "-c", "echo c >/proc/sysrq-trigger"])
+
+
+def test_hang() -> None:
+    """The guest says no more, and its time runs out."""
+    said = r"not done after 30 s(?s:.)*\n  going away"
+    with pytest.raises(NettaxError, match=said), Vm(limit=30) as vm:
+        vm.run(["sh", "-c", "echo going away >/dev/ttyS0; sleep 300"])
+
+
+def test_power_off_by_the_command() -> None:
+    with pytest.raises(NettaxError, match="shut down before the command"), Vm() as vm:
+        vm.run(["sh", "-c", "echo o >/proc/sysrq-trigger; sleep 60"])
+
+
+def test_kernel_without_a_root() -> None:
+    with pytest.raises(NettaxError, match="Its serial line ends:"), Vm(append="rdinit=/no") as vm:
+        vm.run(["true"])
+
+
+@pytest.mark.parametrize("moment", ["booting", "running"])
+def test_kill_of_the_parent_ends_qemu(moment: str) -> None:
+    parent = subprocess.Popen([*RUN, "--", "sh", "-c", "echo up; sleep 300"], stdout=-1)
+    try:
+        deadline = time.monotonic() + 60
+        while not (mine := [pid for pid in _qemus() if _parent(pid) == parent.pid]):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        if moment == "running":
+            assert parent.stdout
+            assert parent.stdout.readline() == b"up\n"
+        handle = os.pidfd_open(mine[0])
+    finally:
+        parent.kill()
+        parent.wait()
+    assert select.select([handle], [], [], 10)[0], "QEMU outlived its parent"
+    os.close(handle)
+
+
+def _parent(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+def test_command_line_passes_on_what_it_is_told() -> None:
+    child = subprocess.Popen(
+        [*RUN, "--", "sh", "-c", "read line; echo got $line; sleep 300"], stdin=-1, stdout=-1
+    )
+    assert child.stdin and child.stdout
+    child.stdin.write(b"this\n")
+    child.stdin.flush()
+    assert child.stdout.readline() == b"got this\n"
+    child.send_signal(signal.SIGTERM)
+    assert child.wait(60) == 128 + signal.SIGTERM
+    child.stdin.close()
+    child.stdout.close()
+
+
+@pytest.mark.timeout(600)
+def test_twenty_runs_leave_nothing() -> None:
+    before = traces()
+    for number in range(20):
+        with Vm(cpus=1) as vm:
+            assert vm.run(["sh", "-c", f"exit {number}"]).code == number
+    assert traces() == before
