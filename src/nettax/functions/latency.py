@@ -253,10 +253,7 @@ class Latency:
 
     def _stage(self, number: int, group: int) -> Stage:
         chain, stage = divmod(number, _NR_STAGES)
-        if chain < len(_CHAINS):
-            name = _CHAINS[chain]
-        else:
-            name = self._functions[chain - len(_CHAINS)]
+        name = (*_CHAINS, *self._functions)[chain]
         return Stage(name, stages_of(name)[stage], group)
 
     def _doubts(self) -> Doubts:

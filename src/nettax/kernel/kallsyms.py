@@ -70,7 +70,7 @@ class Kallsyms:
         return (s for found in self._by_name.values() for s in found if s.is_code)
 
     def variants(self, name: str) -> list[Symbol]:
-        """What the compiler made of a function: `name.constprop.0`, `name.isra.0`, `name.part.0`."""
+        """What the compiler made of a function: `name.constprop.0`, `name.part.0` and the like."""
         return [s for found in self._suffixed.get(name, ()) for s in self._by_name[found]]
 
     @cached_property

@@ -116,7 +116,11 @@ def plot(histogram: Histogram, width: int = 40) -> str:
             break
     most = max(slot.count for slot in slots)
     rows = [
-        [time_text(slot.low_ns), count(slot.count) if slot.count else "·", _bar(slot.count, most, width)]
+        [
+            time_text(slot.low_ns),
+            count(slot.count) if slot.count else "·",
+            _bar(slot.count, most, width),
+        ]
         for slot in slots
     ]
     at = max(len(row[0]) for row in rows)
