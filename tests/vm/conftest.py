@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from nettax.host import Host
-from nettax.lab.vm import Vm, kernels, qemu
+from nettax.lab.vm import Vm, qemu
 from nettax.lab.vm.initramfs import BUSYBOX
 
 SERIES = ("6.1", "6.12")
@@ -70,7 +70,3 @@ def children(name: str) -> list[int]:
         if head.partition("(")[2].startswith(name[:15]) and int(rest.split()[1]) == os.getpid():
             mine.append(int(path.parent.name))
     return mine
-
-
-Booted = Callable[[], Vm]
-__all__ = ["kernels"]

@@ -95,7 +95,12 @@ def test_signals_reach_the_command(guest: Vm) -> None:
 
 def test_input_ends(guest: Vm) -> None:
     source, sink = os.pipe()
-    feeder = threading.Thread(target=lambda: (os.write(sink, b"x" * 100_000), os.close(sink)))
+
+    def feed() -> None:
+        os.write(sink, b"x" * 100_000)
+        os.close(sink)
+
+    feeder = threading.Thread(target=feed)
     feeder.start()
     assert guest.run(["wc", "-c"], stdin=source).stdout.split() == [b"100000"]
     feeder.join()

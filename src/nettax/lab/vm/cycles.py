@@ -29,7 +29,8 @@ class Counter:
         """The counter's rate since, in kHz; waits if too little time has passed."""
         while (last := _look()).ns - self._first.ns < _LEAST_NS:
             time.sleep((_LEAST_NS - (last.ns - self._first.ns)) / 1e9)
-        return round((last.cycles - self._first.cycles) * 1e6 / (last.ns - self._first.ns))
+        cycles, ns = last.cycles - self._first.cycles, last.ns - self._first.ns
+        return int(cycles * 1_000_000 // ns)
 
 
 def _look() -> _Instant:

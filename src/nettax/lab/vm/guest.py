@@ -16,7 +16,7 @@ __all__ = ["Guest", "Wires"]
 
 _CHUNK = 1 << 16
 _KEPT = 1 << 18  # bytes of the serial line
-_SHOWN = 12  # lines of it in an error
+_SHOWN = 40  # lines of it in an error
 
 
 class Wires:

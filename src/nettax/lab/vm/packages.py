@@ -17,7 +17,7 @@ from nettax.errors import MissingFeature, NettaxError
 __all__ = ["Package", "described", "fetch", "images", "newest", "parse", "unpack"]
 
 # Of Debian's flavours the generic one: cloud kernels have no 9p, and rt's softirqs are threads.
-_IMAGE = re.compile(r"linux-image-(\d+(?:\.\d+)+(?:-\d+)?(?:\+\w+)?-amd64)")
+_IMAGE = re.compile(r"linux-image-(\d+\.\d+\.\d+(?:-\d+)?(?:\+\w+)?-amd64)")
 _APT = ("-qq", "-o", "APT::Sandbox::User=root")  # no word on whose sandbox it is not in
 
 

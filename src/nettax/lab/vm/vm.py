@@ -6,10 +6,12 @@ import io
 import os
 import secrets
 import shlex
+import string
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -30,6 +32,7 @@ _DRIVERS = ("virtio_pci", "virtio_console", "9pnet_virtio", "9p", "overlay")
 _LINGER = 1.0  # seconds allowed, after the command's end, for others to close its outputs
 _ANSWER = 5.0  # seconds allowed for a guest to take a signal
 _CHUNK = 1 << 16
+_PLAIN = (string.ascii_letters + string.digits + "/._-+").encode()
 
 
 @dataclass(frozen=True)
@@ -240,7 +243,10 @@ class Vm:
                 self._lines.append(line.decode())
             elif (fd := self._stdin) is not None:
                 # No more is read here, nor waits there, than the command's pipe has room for.
-                self._guest.handle(fd, lambda fd=fd: self._feed(os.read(fd, _CHUNK)))
+                self._guest.handle(fd, partial(self._feed_from, fd))
+
+    def _feed_from(self, fd: int) -> None:
+        self._feed(os.read(fd, _CHUNK))
 
     def _feed(self, data: bytes) -> None:
         """Send a part of the input; nothing is its end."""
@@ -347,10 +353,7 @@ def _is_name(name: str) -> bool:
 
 def _word(path: Path) -> str:
     """A path as a word without blanks, which printf's %b in a shell gives back."""
-    return "".join(
-        chr(byte) if chr(byte).isalnum() or byte in b"/._-+" else f"\\0{byte:03o}"
-        for byte in os.fsencode(path)
-    )
+    return "".join(chr(byte) if byte in _PLAIN else f"\\0{byte:03o}" for byte in os.fsencode(path))
 
 
 def _in_memory(name: str) -> BinaryIO:

@@ -1,0 +1,61 @@
+"""The ledger on real queues: MSI-X interrupts of a NIC, from a flow through a tap."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nettax.host import Host
+from nettax.lab.vm import Vm, qemu
+from nettax.lab.vm.nic import GUEST
+
+pytestmark = [pytest.mark.full, pytest.mark.timeout(400)]
+PACKETS, FLOWS = 3000, 8
+SENDER = f"""
+import socket, time
+flows = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range({FLOWS})]
+for number, flow in enumerate(flows):
+    flow.bind(("198.18.0.1", 7000 + number))
+for number in range({PACKETS}):
+    flows[number % {FLOWS}].sendto(b"x" * 64, ("{GUEST}", 9000))
+    time.sleep(0.001)
+"""
+
+
+@pytest.mark.parametrize("nic", ["virtio", "igb"])
+def test_counts_equal_the_kernels(host: Host, series: str, nic: str, tmp_path: Path) -> None:
+    """No more and no less, queue by queue: the guest is quiet at both ends of what is counted."""
+    if nic == "igb" and qemu.version() < (8, 0):
+        pytest.skip("needs QEMU 8 for igb")
+    senders: list[subprocess.Popen[bytes]] = []
+    said = bytearray()
+    with Vm(series, host=host, nic=nic, queues=2, limit=300) as vm:
+
+        def hear(data: bytes) -> None:
+            said.extend(data)
+            if said == b"ready\n":
+                senders.append(host.spawn([sys.executable, "-IS", "-c", SENDER], netns=vm.netns))
+
+        script = Path(__file__).with_name("counted.py")
+        command = [sys.executable, str(script), str(PACKETS), "/run/events"]
+        result = vm.run(command, stdout=hear)
+    assert result.code == 0, result.stderr.decode()
+    counted = json.loads(said.splitlines()[1])
+    print(series, nic, counted)
+    assert senders[0].wait() == 0
+    assert counted["received"] == PACKETS
+    assert counted["lost"] == [{}, 0, 0]
+    # A queue for each CPU, each with an interrupt of its own for what comes.
+    receiving = {name for name, _, _, kernels, _ in counted["lines"] if kernels}
+    assert len(receiving) >= 2, counted["lines"]
+    for name, irq, cpu, kernels, ours in counted["lines"]:
+        assert ours == kernels, (name, irq, cpu)
+    for cpu, inner, ours, outer in counted["net_rx"]:
+        assert inner <= ours <= outer, (cpu, inner, ours, outer)
+    assert sum(outer - inner for _, inner, _, outer in counted["net_rx"]) <= 2
+    assert counted["polled"] >= PACKETS
+    assert counted["residual"] < 1e-3
