@@ -65,6 +65,13 @@ def test_what_the_build_writes_down_is_enough(
     assert [p.opts for p in kept.params] == [p.opts for p in _loaded(verb).params]
 
 
+def test_groups() -> None:
+    assert offered("lab", "") == ["vm"]
+    assert offered("lab", "vm", "") == ["clean", "list", "run"]
+    assert offered("lab", "vm", "run", "--nic", "") == ["virtio", "igb"]
+    assert "--exact" in offered("lab", "vm", "run", "--")
+
+
 def test_choices() -> None:
     assert offered("canary", "--engine", "") == ["gap", "chain", "openssl"]
 

@@ -33,8 +33,22 @@ def offering(verb: str, load: Callable[[], click.Command]) -> click.Command:
     return _command(verb, described(load()))
 
 
-def described(command: click.Command) -> list[dict[str, Any]]:
-    """What a command takes, in values that JSON can hold."""
+def described(command: click.Command) -> dict[str, Any]:
+    """What a command takes, in values that JSON can hold; a group has commands."""
+    commands = {}
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        names = command.list_commands(context)
+        found = {name: command.get_command(context, name) for name in names}
+        commands = {name: described(each) for name, each in found.items() if each}
+    return {
+        "help": command.get_short_help_str(),
+        "parameters": _parameters(command),
+        "commands": commands,
+    }
+
+
+def _parameters(command: click.Command) -> list[dict[str, Any]]:
     return [
         {
             "name": parameter.name,
@@ -54,8 +68,12 @@ def described(command: click.Command) -> list[dict[str, Any]]:
     ]
 
 
-def _command(verb: str, parameters: list[dict[str, Any]]) -> click.Command:
-    return click.Command(verb, params=[_parameter(**fields) for fields in parameters])
+def _command(name: str, what: dict[str, Any]) -> click.Command:
+    parameters = [_parameter(**fields) for fields in what["parameters"]]
+    if not what["commands"]:
+        return click.Command(name, params=parameters, help=what["help"])
+    commands = {each: _command(each, of_it) for each, of_it in what["commands"].items()}
+    return click.Group(name, params=parameters, help=what["help"], commands=commands)
 
 
 def _parameter(
