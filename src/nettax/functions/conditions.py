@@ -88,7 +88,7 @@ def _option(test: str, name: str, config: dict[str, str]) -> Truth:
 
 def _evaluate(text: str, config: dict[str, str]) -> Truth:
     """`||` of `&&` of terms; anything else (a comparison, say) is not known."""
-    tokens = list(_TOKEN.findall(re.sub(r"/\*.*?\*/|//.*", "", text)))
+    tokens: list[tuple[str, ...]] = list(_TOKEN.findall(re.sub(r"/\*.*?\*/|//.*", "", text)))
     if any(other for *_, other in tokens if other.strip()):
         return None
     at = 0
@@ -108,7 +108,7 @@ def _evaluate(text: str, config: dict[str, str]) -> Truth:
         if test:
             return _option(test, name, config)
         if word.isdigit():
-            return word != "0"
+            return bool(int(word))
         return config.get(word) == "1" if word.startswith("CONFIG_") else None
 
     def both() -> Truth:

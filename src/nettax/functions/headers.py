@@ -17,9 +17,37 @@ _LONGEST = 200  # lines of a definition
 # Checks and complaints: what they call is not what a caller is about.
 _COMPLAINT = re.compile(r"(WARN|BUG|VM_|BUILD_BUG|pr_|lockdep_|might_|trace_)\w*|printk\w*|panic")
 _NOT_CALLS = frozenset(
-    "if while for switch return sizeof typeof __typeof__ typeof_member offsetof likely unlikely "
-    "defined do else case __attribute__ __aligned __always_unused __maybe_unused __acquires "
-    "__releases __must_hold asm volatile alignof _Generic __alignof__ __section ".split()
+    (
+        "if",
+        "while",
+        "for",
+        "switch",
+        "return",
+        "sizeof",
+        "typeof",
+        "__typeof__",
+        "typeof_member",
+        "offsetof",
+        "likely",
+        "unlikely",
+        "defined",
+        "do",
+        "else",
+        "case",
+        "__attribute__",
+        "__aligned",
+        "__always_unused",
+        "__maybe_unused",
+        "__acquires",
+        "__releases",
+        "__must_hold",
+        "asm",
+        "volatile",
+        "alignof",
+        "_Generic",
+        "__alignof__",
+        "__section",
+    )
 )
 
 
@@ -64,15 +92,15 @@ class Headers:
     @cached_property
     def _places(self) -> list[Path]:
         places = []
+        machines: set[str] = set()
         for root in self._roots:
             if (root / "include").is_dir():
                 architectures = sorted(root.glob("arch/*/include"))
-                if (root / "include/generated").is_dir():  # one machine's
-                    self._machines = {path.parent.name for path in architectures}
+                if (root / "include/generated").is_dir():  # configured, for one machine
+                    machines = {path.parent.name for path in architectures}
                 places += [root / "include", *architectures]
             else:
                 places.append(root)
-        machines = getattr(self, "_machines", set())
         return [p for p in places if p.parent.parent.name != "arch" or p.parent.name in machines]
 
     def __bool__(self) -> bool:
@@ -135,10 +163,11 @@ class Headers:
                 inline = "inline" in line or (
                     "inline" in before and not before.rstrip().endswith(("}", ";"))
                 )
-                if body := _braced(lines, number - 1):
+                braced = _braced(lines, number - 1)
+                if braced:
                     if inline or path.suffix == ".c":
                         kind = "static inline" if inline else "function"
-                        yield Definition(kind, where, body, sure)
+                        yield Definition(kind, where, braced, sure)
                 elif path.suffix == ".h" and line.split("(")[0].strip().count(" "):
                     yield Definition("prototype", where, "", sure)
 

@@ -55,13 +55,12 @@ class Doubts:
 
     def __sub__(self, earlier: Doubts) -> Doubts:
         return Doubts(
-            *(getattr(self, name) - getattr(earlier, name) for name in self.__slots__)  # type: ignore[misc]
+            self.unmatched - earlier.unmatched,
+            self.abandoned - earlier.abandoned,
+            self.no_room - earlier.no_room,
+            self.too_deep - earlier.too_deep,
+            self.missed - earlier.missed,
         )
-
-    @property
-    def lost(self) -> int:
-        """Those that should be in a histogram, and are not for the tracer's own reasons."""
-        return self.no_room + self.too_deep + self.missed
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +207,8 @@ class Latency:
         self._names = self._object.map("names")
         self._key = struct.Struct("=IIQ")
         self._slot = struct.Struct("=QQQQ")
-        self._told = [self._object.variable(name) for name in Doubts.__slots__[:-1]]
+        told = ("unmatched", "abandoned", "no_room", "too_deep")
+        self._told = [self._object.variable(name) for name in told]
         self._attach()
 
     def _wanted(self, section: str) -> bool:
@@ -258,7 +258,8 @@ class Latency:
 
     def _doubts(self) -> Doubts:
         missed = sum(program.stats().missed for program in self._object.programs.values())
-        return Doubts(*(read() for read in self._told), missed)
+        unmatched, abandoned, no_room, too_deep = (read() for read in self._told)
+        return Doubts(unmatched, abandoned, no_room, too_deep, missed)
 
     def _process_names(self) -> dict[int, str]:
         if self._by != "pid":

@@ -23,12 +23,13 @@ def this_kernel(headers: Iterable[Path]) -> Kernel:
     :raises MissingPrivilege: not even kallsyms may be read
     """
     untold: list[str] = []
-    functions: dict[str, frozenset[str]] | None = {}
+    functions = None
     try:
+        found: dict[str, frozenset[str]] = {}
         for name, module in traceable():
-            functions[name] = functions.get(name, frozenset()) | {module or ""}
+            found[name] = found.get(name, frozenset()) | {module or ""}
+        functions = found
     except NettaxError as error:
-        functions = None
         untold.append(f"what ftrace can trace is not told: {error}")
     blacklist = None
     try:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TextIO
 
 import click
 
 from nettax.cli.child import End, Gated
+from nettax.cli.trace.words import split
 from nettax.errors import MissingFeature, Unsupported, UsageError
 from nettax.functions.backends import checked_name, require_kprobes
 from nettax.functions.chains import CHAINS
@@ -18,7 +19,8 @@ from nettax.report.trace import Cost, Traced, document, text
 
 BY = ("pid", "cgroup", "arg", "arg1", "arg2", "arg3", "arg4", "arg5")
 FOREVER = 10**9
-SOFTIRQS = "HI TIMER NET_TX NET_RX BLOCK IRQ_POLL TASKLET SCHED HRTIMER RCU".split()
+# include/linux/interrupt.h
+SOFTIRQS = ("HI", "TIMER", "NET_TX", "NET_RX", "BLOCK", "IRQ_POLL", "TASKLET", "SCHED")
 EXAMPLES = """
 \b
 Examples:
@@ -66,7 +68,7 @@ def command(
     the child's first run), kthread (a kernel thread asked for, had), tcp-read (data received, its
     reader woken, read). Counted in the kernel; time running and time waiting are told apart.
     """
-    names, command = _split(words)
+    names, command = split(words)
     chains = [name for name in names if name in CHAINS]
     functions = [checked_name(name) for name in names if name not in CHAINS]
     for function in functions:
@@ -106,16 +108,6 @@ def command(
     sys.exit(status)
 
 
-def _split(words: tuple[str, ...]) -> tuple[list[str], tuple[str, ...]]:
-    """Names, and the command after `--`, which click leaves out of the words."""
-    given = sys.argv[1:]
-    behind = len(given) - given.index("--") - 1 if "--" in given else 0
-    cut = len(words) - behind
-    if cut <= 0:
-        raise UsageError("name a chain or a function before `--`")
-    return list(dict.fromkeys(words[:cut])), words[cut:]
-
-
 def _no_such(functions: list[str], error: OSError) -> Exception:
     return MissingFeature(
         f"{error.strerror}: the kernel knows no such function to probe, or refuses it.\n"
@@ -140,7 +132,7 @@ def _costs(names: list[str], kind: str | None) -> dict[str, Cost]:
     return costs
 
 
-def _namer(kind: str | None, processes: dict[int, str]) -> Callable[[str, int], str]:
+def _namer(kind: str | None, processes: Mapping[int, str]) -> Callable[[str, int], str]:
     """How groups are called."""
     if kind == "pid":
         return lambda chain, group: f"{processes.get(group, '?')} {group}"
@@ -157,7 +149,7 @@ def _namer(kind: str | None, processes: dict[int, str]) -> Callable[[str, int], 
 
     def name(chain: str, group: int) -> str:
         if chain == "softirq":
-            return SOFTIRQS[group] if group < len(SOFTIRQS) else str(group)
+            return {8: "HRTIMER", 9: "RCU"}.get(group) or SOFTIRQS[group]
         if chain == "tcp-read":
             return f"port {group}"
         if chain == "workqueue":

@@ -1,0 +1,83 @@
+"""`nettax trace graph`: what a function calls."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from nettax.cli.child import Gated
+from nettax.cli.trace.words import split
+from nettax.errors import UsageError
+from nettax.functions.graph import fold
+from nettax.functions.tracer import GraphTracer
+from nettax.host import Host
+from nettax.report.graph import document, flame_graph, text
+
+FOREVER = 10**9
+EXAMPLES = """
+\b
+Examples:
+  nettax trace graph tcp_sendmsg -d 1
+  nettax trace graph kthread_create_on_node --depth 3 --svg out.svg -- modprobe dummy
+"""
+
+
+@click.command(epilog=EXAMPLES)
+@click.option(
+    "-d",
+    "--duration",
+    type=click.FloatRange(min=0, min_open=True, max=FOREVER),
+    metavar="SECS",
+    help="Stop after so long (else at Ctrl-C, or as the command ends).",
+)
+@click.option("--depth", type=click.IntRange(min=1), help="Calls within calls, at most.")
+@click.option("--only", metavar="FUNC,…", help="Trace only these below it, which is cheaper.")
+@click.option("--sleeping", is_flag=True, help="Count the time off the CPU, too.")
+@click.option("--svg", metavar="FILE", type=click.Path(path_type=Path), help="A flame graph, too.")
+@click.option("-n", "--rows", type=click.IntRange(min=1), default=60, help="Rows shown (60).")
+@click.option("--json", "as_json", is_flag=True, help="One document.")
+@click.argument("words", nargs=-1, required=True, metavar="FUNC [-- COMMAND …]")
+def command(
+    duration: float | None,
+    depth: int | None,
+    only: str | None,
+    sleeping: bool,
+    svg: Path | None,
+    rows: int,
+    as_json: bool,
+    words: tuple[str, ...],
+) -> None:
+    """What a function calls, folded over its calls: how often, and where the time goes.
+
+    total is of all its calls, self of it what no function below it had, median that of a call.
+    Interrupts that fell into them are taken out. The kernel's function_graph tracer is armed for
+    this function alone, and left as it was found.
+    """
+    names, command = split(words)
+    if len(names) != 1:
+        raise UsageError("name one function")
+    child = Gated(command) if command else None
+    status = 0
+    with Host() as host:
+        tracer = GraphTracer(
+            host,
+            names[0],
+            depth=depth or 0,
+            only=only.split(",") if only else (),
+            sleeping=sleeping,
+        )
+        try:
+            with tracer:
+                if child:
+                    child.go()
+                ended = child.pidfd if child else None
+                tree = fold(names[0], tracer.lines(duration or FOREVER, ended))
+        finally:
+            status = child.finish() if child else 0
+    if svg:
+        svg.write_text(flame_graph(tree))
+    click.echo(json.dumps(document(tree), indent=1) if as_json else text(tree, rows))
+    sys.exit(status)

@@ -1,0 +1,164 @@
+"""The function_graph tracer: armed for one function, read, and left as it was found."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from nettax.errors import MissingFeature, NettaxError
+from nettax.functions.backends import checked_name, in_the_lab
+from nettax.host import Host
+from nettax.kernel.files import read_text, read_word
+from nettax.kernel.ftrace import traceable
+from nettax.kernel.tracefs import tracefs_mount
+
+__all__ = ["GraphTracer"]
+
+_EMPTY = "#"  # how a list without names begins when it is read
+# Interrupts' own functions, so that they can be told from what they interrupt.
+_INTERRUPTS = (
+    *("irq_enter_rcu", "irq_exit_rcu", "__common_interrupt", "__sysvec_apic_timer_interrupt"),
+    *("__sysvec_call_function_single", "__sysvec_call_function", "__sysvec_irq_work"),
+)
+_OPTIONS = {
+    "funcgraph-irqs": "1",
+    "funcgraph-proc": "1",
+    "funcgraph-cpu": "1",
+    "funcgraph-duration": "1",
+    "funcgraph-abstime": "0",
+    "funcgraph-tail": "0",
+    "funcgraph-overhead": "0",
+}
+
+
+class GraphTracer:
+    """Traces from entering the context on; `lines` gives what the kernel prints.
+
+    The function_graph tracer has its lists of functions once for the whole kernel, so the one of
+    the top level is used, by one owner at a time.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        function: str,
+        *,
+        depth: int = 0,
+        only: Sequence[str] = (),
+        sleeping: bool = False,
+        tracefs: Path | None = None,
+    ) -> None:
+        """Say what to trace; nothing is changed yet.
+
+        `depth`: how many calls deep (0: all); `only`: which functions below it; `sleeping`: time
+        that a task was off its CPU counts, too.
+
+        :raises UsageError: a name is no symbol's
+        """
+        self._host = host
+        self._function = checked_name(function)
+        self._only = [checked_name(name) for name in only]
+        self._depth = depth
+        self._sleeping = sleeping
+        self._tracefs = tracefs
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Arm the tracer.
+
+        :raises MissingFeature: no tracefs, no such tracer, or the function cannot be traced
+        :raises MissingPrivilege: tracefs may not be written
+        :raises NettaxError: somebody else is tracing
+        """
+        self._root = self._tracefs or tracefs_mount()
+        self._check()
+        with ExitStack() as stack:
+            stack.enter_context(self._host.temporarily())
+            self._arm()
+            self._stack = stack.pop_all()
+        return self
+
+    def _check(self) -> None:
+        tracers = (read_word(self._root / "available_tracers") or "").split()
+        if "function_graph" not in tracers:
+            raise MissingFeature(
+                f"this kernel has no function_graph tracer ({self._root}/available_tracers: "
+                f"{' '.join(tracers) or 'not there'}).\n"
+                f"In a kernel that has it: {in_the_lab(f'trace graph {self._function}')}"
+            )
+        if (tracer := read_word(self._root / "current_tracer")) != "nop":
+            raise NettaxError(
+                f"somebody is tracing already: current_tracer is {tracer}.\n"
+                f"When they are done, or if they are gone: echo nop > {self._root}/current_tracer"
+            )
+        for name in ("set_graph_function", "set_ftrace_filter"):
+            if not read_text(self._root / name).startswith(_EMPTY):
+                raise NettaxError(
+                    f"somebody is tracing, or was: {name} is not empty.\n"
+                    f"When they are done: echo > {self._root}/{name}"
+                )
+        known = {found.name for found in traceable(self._root / "available_filter_functions")}
+        for name in (self._function, *self._only):
+            if name not in known:
+                raise MissingFeature(
+                    f"{name} cannot be traced: available_filter_functions does not have it.\n"
+                    f"Why, and what instead: nettax trace explain {name}"
+                )
+        self._interrupts = [name for name in _INTERRUPTS if name in known]
+
+    def _arm(self) -> None:
+        host, root = self._host, self._root
+        host.write(root / "tracing_on", "0")
+        host.trace_filter(root / "set_graph_function", [self._function])
+        if self._only:
+            names = [self._function, *self._only, *self._interrupts]
+            host.trace_filter(root / "set_ftrace_filter", names)
+        host.write(root / "max_graph_depth", str(self._depth))
+        host.write(root / "current_tracer", "function_graph")
+        options = {**_OPTIONS, "sleep-time": "1" if self._sleeping else "0"}
+        for name, value in options.items():  # they are there only with the tracer
+            if (root / "options" / name).exists():
+                host.write(root / "options" / name, value)
+        self._pipe = os.open(root / "trace_pipe", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        self._stack.callback(os.close, self._pipe)
+        host.write(root / "tracing_on", "1")
+
+    def lines(self, seconds: float, ended: int | None = None) -> Iterator[str]:
+        """What the tracer prints, for so long or until the descriptor `ended` can be read."""
+        until = time.monotonic() + seconds
+        rest = b""
+        watched = [] if ended is None else [ended]
+        stopped = False
+        while True:
+            try:
+                chunk = os.read(self._pipe, 1 << 16)
+            except BlockingIOError:
+                if stopped:
+                    break
+                chunk = b""
+            if chunk:
+                *whole, rest = (rest + chunk).split(b"\n")
+                yield from (line.decode(errors="replace") for line in whole)
+            elif stopped:
+                break
+            left = until - time.monotonic()
+            if not stopped and (
+                left <= 0 or select.select(watched, [], [], 0 if chunk else 0.02)[0]
+            ):
+                (self._root / "tracing_on").write_text("0")  # the rest is in the buffer
+                stopped = True
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Leave tracefs as it was."""
+        self._stack.__exit__(kind, error, trace)
