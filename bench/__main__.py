@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from bench import compare_tools, export, own_cost, reading, record, replay, startup, top
+from bench import compare_tools, export, lab, own_cost, reading, record, replay, startup, top
 from nettax.experiment.environment import environment
 from nettax.host import recover
 
@@ -24,6 +24,7 @@ PARTS: dict[str, Part] = {
     "replay": (replay.replay_cost, replay.text),
     "top": (top.top_cost, top.text),
     "export": (export.export_cost, export.text),
+    "lab": (lab.boots, lab.text),
     "own-cost": (own_cost.own_cost, own_cost.text),
     "compare": (compare_tools.compare_tools, compare_tools.text),
 }

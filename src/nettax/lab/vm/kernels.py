@@ -175,19 +175,23 @@ def _modules_below(root: Path, release: str) -> Path | None:
 
 def _fetch(release: str, progress: Callable[[str], None]) -> None:
     """Fetch a kernel, and put it in place when it is complete."""
+    depmod = _depmod()
     with _partial() as tree:
         _add(tree, [f"linux-image-{release}"], progress)
         progress(f"unpacking Linux {release}")
         (tree / "vmlinux").write_bytes(image.vmlinux(tree / f"boot/vmlinuz-{release}"))
-        try:
-            subprocess.run(
-                ["depmod", "--basedir", tree, release], check=True, capture_output=True, text=True
-            )
-        except FileNotFoundError:
-            raise MissingFeature("depmod is missing: apt-get install kmod") from None
-        except subprocess.CalledProcessError as error:
-            raise NettaxError(f"depmod failed: {error.stderr.strip()}") from error
+        run = subprocess.run([depmod, "--basedir", tree, release], capture_output=True, text=True)
+        if run.returncode:
+            raise NettaxError(f"depmod failed: {run.stderr.strip()}")
         tree.rename(_kernels() / release)
+
+
+def _depmod() -> str:
+    """Where depmod is; an ordinary user's PATH may lack /sbin."""
+    path = shutil.which("depmod", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    if path is None:
+        raise MissingFeature("depmod is missing: apt-get install kmod")
+    return path
 
 
 def _fetch_headers(kernel: Kernel, tree: Path, progress: Callable[[str], None]) -> None:

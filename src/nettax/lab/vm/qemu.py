@@ -96,8 +96,13 @@ def _directory(tag: str, path: Path, mode: str) -> list[str]:
 def program() -> str:
     """The path of QEMU.
 
-    :raises MissingFeature: it is not installed.
+    :raises MissingFeature: it is not installed, or its guests could not run this host's programs.
     """
+    if os.uname().machine != "x86_64":
+        raise MissingFeature(
+            "guests of the lab are x86-64 and run this host's programs, which are "
+            f"{os.uname().machine}: use an x86-64 host."
+        )
     path = shutil.which(PROGRAM)
     if path is None:
         raise MissingFeature(

@@ -156,7 +156,8 @@ class Vm:
             self._guest = Guest(machine.command(), wires, descriptors, self._limit, self._on_serial)
             stack.callback(self._guest.close)
             self._guest.handle(wires.near["control"].fileno(), self._read_control)
-            self._expect("ready")
+            self.ready_ns = int(self._expect("ready").split()[1])
+            """The guest's clock when commands could run: ns since its kernel began."""
             self._stack = stack.pop_all()
         self.boot_s = time.monotonic() - began
         """Seconds that it took until commands could run, fetching and building not included."""
