@@ -115,12 +115,12 @@ def _known(symbol: str, kernel: Kernel) -> Explanation | None:
         )
     if modules is None:
         evidence.append(
-            "not in available_filter_functions: notrace, or assembly; kprobes by name are refused "
+            "not in available_filter_functions: notrace, assembly, or __init; kprobes are refused "
             "there, too (CONFIG_KPROBE_EVENTS_ON_NOTRACE)"
         )
         kind = "blacklisted" if forbidden else "notrace"
         inlines = [d for d in _bodies(kernel.headers, symbol) if d.kind == "static inline"]
-        if inlines and not forbidden:
+        if inlines and not forbidden and any(s.kind == "t" for s in code):
             kind = "static inline"
             evidence.append(
                 f"static inline at {inlines[0].where}; what is in kallsyms is a copy that was not "

@@ -178,11 +178,10 @@ def _with_common(root: Path) -> list[Path]:
         first = (root / "Makefile").read_text().splitlines()[0]
     except (OSError, IndexError):
         return [root]
-    match = re.fullmatch(r"include (/usr/src/(linux-headers-[\w.+-]*))/Makefile", first)
-    if not match:
+    if not (match := re.fullmatch(r"include (/\S+)/Makefile", first)):
         return [root]
-    common = root.resolve().parent / match[2]
-    return [root, common if common.is_dir() else Path(match[1])]
+    beside = root.resolve().parent / Path(match[1]).name  # unpacked elsewhere
+    return [root, beside if beside.is_dir() else Path(match[1])]
 
 
 def _continued(lines: list[str], at: int, first: str) -> str:

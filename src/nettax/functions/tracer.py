@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import select
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +18,7 @@ from nettax.kernel.tracefs import tracefs_mount
 
 __all__ = ["GraphTracer"]
 
+_PAUSE_S = 0.02
 _EMPTY = "#"  # how a list without names begins when it is read
 # Interrupts' own functions, so that they can be told from what they interrupt.
 _INTERRUPTS = (
@@ -129,28 +128,21 @@ class GraphTracer:
         self._stack.callback(os.close, self._pipe)
         host.write(root / "tracing_on", "1")
 
-    def lines(self, seconds: float, ended: int | None = None) -> Iterator[str]:
-        """What the tracer prints, for so long or until the descriptor `ended` can be read."""
-        until = time.monotonic() + seconds
+    def lines(self, over: Callable[[float], bool]) -> Iterator[str]:
+        """What the tracer prints until it is over: `over` waits for that, up to so many seconds."""
         rest = b""
-        watched = [] if ended is None else [ended]
         stopped = False
         while True:
             try:
                 chunk = os.read(self._pipe, 1 << 16)
             except BlockingIOError:
-                if stopped:
-                    break
                 chunk = b""
             if chunk:
                 *whole, rest = (rest + chunk).split(b"\n")
                 yield from (line.decode(errors="replace") for line in whole)
             elif stopped:
-                break
-            left = until - time.monotonic()
-            if not stopped and (
-                left <= 0 or select.select(watched, [], [], 0 if chunk else 0.02)[0]
-            ):
+                return
+            if not stopped and over(0 if chunk else _PAUSE_S):
                 (self._root / "tracing_on").write_text("0")  # the rest is in the buffer
                 stopped = True
 
