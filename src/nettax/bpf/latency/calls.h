@@ -9,7 +9,7 @@
 
 #include "slots.h"
 
-#define NR_FRAMES 16
+#define NR_FRAMES BOUND
 
 struct frame {
 	__u64 id; /* what its end is known by */
@@ -69,7 +69,7 @@ static __always_inline void push(__u64 id, __u64 now, __u64 queued, __u64 group)
 		DOUBT(too_deep);
 		return;
 	}
-	f = &c->frames[c->depth & (NR_FRAMES - 1)];
+	f = &c->frames[bounded(c->depth)];
 	f->id = id;
 	f->began = now;
 	f->away0 = c->away_ns;
@@ -92,7 +92,7 @@ static __always_inline struct frame *pop(struct calls *c, __u64 id, __u64 slack)
 
 		if (at >= NR_FRAMES)
 			break;
-		f = &c->frames[at & (NR_FRAMES - 1)];
+		f = &c->frames[bounded(at)];
 		if (id - f->id <= slack) {
 			if (above)
 				__sync_fetch_and_add(&abandoned, above);

@@ -12,28 +12,31 @@
 
 #define SLACK 16 /* bytes */
 
+/* Else the compiler would load from one computed address, which no verifier takes. */
+#define HERE(value) asm volatile("" : "+r"(value))
+
 static __always_inline __u64 argument(struct pt_regs *ctx)
 {
-	switch (by_argument) {
-	case 1:
-		return PT_REGS_PARM1(ctx);
-	case 2:
-		return PT_REGS_PARM2(ctx);
-	case 3:
-		return PT_REGS_PARM3(ctx);
-	case 4:
-		return PT_REGS_PARM4(ctx);
-	case 5:
-		return PT_REGS_PARM5(ctx);
-	}
-	return 0;
+	__u64 a = PT_REGS_PARM1(ctx), b = PT_REGS_PARM2(ctx), c = PT_REGS_PARM3(ctx);
+	__u64 d = PT_REGS_PARM4(ctx), e = PT_REGS_PARM5(ctx);
+
+	HERE(a);
+	HERE(b);
+	HERE(c);
+	HERE(d);
+	HERE(e);
+	return by_argument == 1	  ? a
+	       : by_argument == 2 ? b
+	       : by_argument == 3 ? c
+	       : by_argument == 4 ? d
+				  : e;
 }
 
 SEC("?kprobe/function_entry")
 int function_entry(struct pt_regs *ctx)
 {
 	push(PT_REGS_SP(ctx), bpf_ktime_get_ns(), bpf_get_attach_cookie(ctx),
-	     group_here(argument(ctx)));
+	     group_here(by == BY_ARGUMENT ? argument(ctx) : 0));
 	return 0;
 }
 

@@ -37,6 +37,16 @@ __u64 too_deep = 0;  /* more calls within one another than a task has frames */
 
 #define DOUBT(what) __sync_fetch_and_add(&(what), 1)
 
+#define BOUND 16
+
+/* An index below BOUND. The compiler would leave out an `&` after a comparison, and verifiers want
+ * to see it. */
+static __always_inline __u32 bounded(__u32 index)
+{
+	asm volatile("%0 &= 15" : "+r"(index));
+	return index;
+}
+
 static __always_inline bool follows(enum chain chain)
 {
 	return chains & (1U << chain);

@@ -5,7 +5,7 @@
 
 #include "slots.h"
 
-#define NR_VECTORS 16 /* 10 of them in use: include/linux/interrupt.h */
+#define NR_VECTORS BOUND /* 10 of them in use: include/linux/interrupt.h */
 
 struct vectors {
 	__u64 raised[NR_VECTORS]; /* since when; 0: not pending */
@@ -28,13 +28,6 @@ static __always_inline struct vectors *vectors_here(void)
 	__u32 zero = 0;
 
 	return bpf_map_lookup_elem(&vectors, &zero);
-}
-
-/* The compiler would leave out an `&` after a comparison, and older verifiers want to see it. */
-static __always_inline __u32 bounded(__u32 vector)
-{
-	asm volatile("%0 &= 15" : "+r"(vector));
-	return vector;
 }
 
 TP(softirq_raise)
