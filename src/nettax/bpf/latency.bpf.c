@@ -63,7 +63,7 @@ int BPF_PROG(sched_process_exit, struct task_struct *task)
 	if (follows(CHAIN_WORKQUEUE) || follows_functions)
 		calls_exit(pid);
 	if (follows(CHAIN_FORK) || follows(CHAIN_KTHREAD))
-		bpf_map_delete_elem(&births, &pid);
+		births_exit(pid);
 	if (follows(CHAIN_KTHREAD))
 		bpf_map_delete_elem(&requests, &pid);
 	return 0;

@@ -120,6 +120,15 @@ static __always_inline void births_waking(struct task_struct *task, __u64 now)
 	bpf_map_delete_elem(&births, &here);
 }
 
+static __always_inline void births_exit(__u32 pid)
+{
+	struct birth *b = bpf_map_lookup_elem(&births, &pid);
+
+	if (b && !b->ran)
+		DOUBT(abandoned);
+	bpf_map_delete_elem(&births, &pid);
+}
+
 static __always_inline void requests_switch(__u32 pid, __u64 now)
 {
 	const __u32 stage = CHAIN_KTHREAD * NR_STAGES;

@@ -70,6 +70,7 @@ static __always_inline void push(__u64 id, __u64 now, __u64 queued, __u64 group)
 		return;
 	}
 	f = &c->frames[bounded(c->depth)];
+	c->left = 0; /* it runs, whether the switch to it was traced or not */
 	f->id = id;
 	f->began = now;
 	f->away0 = c->away_ns;
