@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from pathlib import Path
 
 import click
 
-from nettax.cli.child import Gated
+from nettax.cli.child import End, Gated
 from nettax.cli.trace.words import split
 from nettax.errors import UsageError
 from nettax.functions.graph import fold
@@ -61,7 +62,7 @@ def command(
         raise UsageError("name one function")
     child = Gated(command) if command else None
     status = 0
-    with Host() as host:
+    with Host() as host, End(child) as end:
         tracer = GraphTracer(
             host,
             names[0],
@@ -73,8 +74,12 @@ def command(
             with tracer:
                 if child:
                     child.go()
-                ended = child.pidfd if child else None
-                tree = fold(names[0], tracer.lines(duration or FOREVER, ended))
+                until = time.monotonic() + (duration or FOREVER)
+
+                def over(seconds: float) -> bool:
+                    return end.within(seconds) or time.monotonic() > until
+
+                tree = fold(names[0], tracer.lines(over))
         finally:
             status = child.finish() if child else 0
     if svg:
