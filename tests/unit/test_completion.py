@@ -110,3 +110,18 @@ def test_a_command_and_then_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     complete = ShellComplete(cli, {}, "nettax", "_NETTAX_COMPLETE")
     (item,) = complete.get_completions(["stat", "--", "frobnicate"], "x")
     assert item.type == "file"
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (["trace", ""], "explain"),
+        (["trace", "latency", "work"], "workqueue"),
+        (["trace", "latency", "schedule_time"], "schedule_timeout"),
+        (["trace", "graph", "schedule_time"], "schedule_timeout"),
+        (["trace", "explain", "schedule_time"], "schedule_timeout"),
+        (["trace", "list", "schedule_time"], "schedule_timeout"),
+    ],
+)
+def test_functions_and_chains(words: list[str], wanted: str) -> None:
+    assert wanted in offered(*words)

@@ -86,7 +86,7 @@ def _parameter(
     help: str | None,
 ) -> click.Parameter:
     if not option:
-        return click.Argument([name], nargs=-1, shell_complete=_commands)
+        return click.Argument([name], nargs=-1, shell_complete=ARGUMENTS.get(name, _commands))
     if flag:
         return click.Option([*declared, name], is_flag=True, help=help)
     kind = click.Choice(choices) if choices else click.Path() if file else click.STRING
@@ -134,7 +134,17 @@ def _cgroups() -> Iterator[tuple[str, str]]:
         yield directory.removeprefix(mount) or "/", ""
 
 
-VALUES = {"cpu": _listed(_cpus), "pid": _listed(_processes), "cgroup": _listed(_cgroups)}
+def _modules() -> Iterator[tuple[str, str]]:
+    for line in (read_word("/proc/modules") or "").splitlines():
+        yield line.split()[0], ""
+
+
+VALUES = {
+    "cpu": _listed(_cpus),
+    "pid": _listed(_processes),
+    "cgroup": _listed(_cgroups),
+    "module": _listed(_modules),
+}
 """By the option's name, which verbs share."""
 
 
@@ -149,3 +159,29 @@ def _commands(
         with suppress(OSError):
             found |= {n for n in list_names(directory) if n.startswith(incomplete)}
     return [CompletionItem(name) for name in sorted(found)]
+
+
+def _functions(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Functions of the kernel, and of chains of events those whose name begins so."""
+    import re
+
+    from nettax.functions.chains import CHAINS
+
+    chains = [name for name in CHAINS if name.startswith(incomplete)]
+    if parameter.name != "targets":
+        chains = []
+    text = read_word("/proc/kallsyms") or ""
+    names = re.findall(rf"^\w+ [tTwW] ({re.escape(incomplete)}\S*)", text, re.MULTILINE)
+    return [CompletionItem(name) for name in (*chains, *sorted(set(names))[:MOST_FUNCTIONS])]
+
+
+MOST_FUNCTIONS = 200
+ARGUMENTS = {
+    "targets": _functions,
+    "function": _functions,
+    "symbols": _functions,
+    "pattern": _functions,
+}
+"""By the argument's name; others are commands."""

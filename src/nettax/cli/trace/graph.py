@@ -40,7 +40,7 @@ Examples:
 @click.option("--svg", metavar="FILE", type=click.Path(path_type=Path), help="A flame graph, too.")
 @click.option("-n", "--rows", type=click.IntRange(min=1), default=60, help="Rows shown (60).")
 @click.option("--json", "as_json", is_flag=True, help="One document.")
-@click.argument("words", nargs=-1, required=True, metavar="FUNC [-- COMMAND …]")
+@click.argument("function", nargs=-1, required=True, metavar="FUNC [-- COMMAND …]")
 def command(
     duration: float | None,
     depth: int | None,
@@ -49,7 +49,7 @@ def command(
     svg: Path | None,
     rows: int,
     as_json: bool,
-    words: tuple[str, ...],
+    function: tuple[str, ...],
 ) -> None:
     """What a function calls, folded over its calls: how often, and where the time goes.
 
@@ -57,7 +57,7 @@ def command(
     Interrupts that fell into them are taken out. The kernel's function_graph tracer is armed for
     this function alone, and left as it was found.
     """
-    names, command = split(words)
+    names, command = split(function)
     if len(names) != 1:
         raise UsageError("name one function")
     child = Gated(command) if command else None

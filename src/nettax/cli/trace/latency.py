@@ -50,7 +50,7 @@ Examples:
     default="-",
     help="Write here, not to stdout.",
 )
-@click.argument("words", nargs=-1, required=True, metavar="FUNC… [-- COMMAND …]")
+@click.argument("targets", nargs=-1, required=True, metavar="FUNC… [-- COMMAND …]")
 @click.pass_context
 def command(
     context: click.Context,
@@ -60,7 +60,7 @@ def command(
     cost: bool,
     as_json: bool,
     output: TextIO,
-    words: tuple[str, ...],
+    targets: tuple[str, ...],
 ) -> None:
     """How long each call of a kernel function, or each run of a chain of events, takes.
 
@@ -68,7 +68,7 @@ def command(
     the child's first run), kthread (a kernel thread asked for, had), tcp-read (data received, its
     reader woken, read). Counted in the kernel; time running and time waiting are told apart.
     """
-    names, command = split(words)
+    names, command = split(targets)
     chains = [name for name in names if name in CHAINS]
     functions = [checked_name(name) for name in names if name not in CHAINS]
     for function in functions:

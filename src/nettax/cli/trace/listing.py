@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator
 
 import click
-from click.shell_completion import CompletionItem
 
 from nettax.errors import NettaxError
 from nettax.kernel.ftrace import Traceable, traceable
@@ -30,20 +29,9 @@ def functions() -> tuple[list[Traceable], str | None]:
         return [Traceable(symbol.name, symbol.module) for symbol in code], str(error)
 
 
-def names(
-    context: click.Context, parameter: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    """For Tab."""
-    try:
-        found = {f.name for f in functions()[0] if f.name.startswith(incomplete)}
-    except (OSError, NettaxError):
-        return []
-    return [CompletionItem(name) for name in sorted(found)[:200]]
-
-
 @click.command(epilog=EXAMPLES)
 @click.option("--module", metavar="NAME", help="Those of this module only.")
-@click.argument("pattern", default="*", required=False, shell_complete=names)
+@click.argument("pattern", default="*", required=False)
 def command(module: str | None, pattern: str) -> None:
     """Functions that ftrace can trace, by a pattern of the shell's: `*`, `?`, `[…]`.
 
