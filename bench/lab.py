@@ -22,7 +22,6 @@ RUNS = 6
 BUDGET_S = 15.0
 CASES: Mapping[str, Mapping[str, Any]] = {
     "6.1, 2 CPUs": {"kernel": "6.1"},
-    "6.1, 1 CPU": {"kernel": "6.1", "cpus": 1},
     "6.1, exact": {"kernel": "6.1", "exact": True},
     "6.12, 2 CPUs": {"kernel": "6.12"},
 }

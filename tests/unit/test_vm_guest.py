@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import lzma
 import os
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.unit.test_vm_cpio import entries
 
 from nettax.errors import MissingFeature, UsageError
 from nettax.host import Host
@@ -55,7 +57,7 @@ def test_missing_tools_name_their_package(tmp_path: Path, monkeypatch: pytest.Mo
         if program:
             (tmp_path / "busybox").write_bytes(program)
         with pytest.raises(MissingFeature, match="apt-get install busybox-static"):
-            initramfs.write(io.BytesIO(), [], {})
+            initramfs.write(io.BytesIO(), initramfs.Parts("6.1", [], {}, {}))
 
 
 def machine(monkeypatch: pytest.MonkeyPatch, exact: bool) -> list[str]:
@@ -68,11 +70,10 @@ def machine(monkeypatch: pytest.MonkeyPatch, exact: bool) -> list[str]:
         cpus=1 if exact else 4,
         memory_mib=512,
         exact=exact,
-        counter_khz=2_445_420,
         shares=[Path("/a,b")],
         append="threadirqs",
     )
-    return made.command()
+    return made.command(counter_khz=2_445_420)
 
 
 def test_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,3 +154,28 @@ def test_nowhere_to_keep_kernels(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", "/home/me")
     assert kernels.cache() == Path("/home/me/.cache/nettax")
+
+
+STATIC = b"\x7fELF\x02" + bytes(27) + (64).to_bytes(8, "little") + bytes(14) + b"\x38\0\0\0"
+
+
+def test_initramfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that the scripts open is there; an odd path is written as fstab(5) has it."""
+    monkeypatch.setattr(initramfs, "BUSYBOX", tmp_path / "busybox")
+    (tmp_path / "busybox").write_bytes(STATIC)
+    drivers = [tmp_path / "9pnet.ko", tmp_path / "9p-x.ko.xz"]
+    drivers[0].write_bytes(b"first")
+    drivers[1].write_bytes(lzma.compress(b"second"))
+    out = io.BytesIO()
+    binds = {"/lib/modules/6.1": Path("/odd dir\\x")}
+    initramfs.write(out, initramfs.Parts("6.1", drivers, binds, {"SHARES": "a'b"}))
+    found = {name: data for name, _, data in entries(out.getvalue())}
+    assert found["drivers"] == b"9pnet 9p_x\n"
+    assert found["lib/modules/6.1/9p_x.ko"] == b"second"
+    assert found["lib/modules/6.1/modules.dep"] == b"9pnet.ko:\n9p_x.ko:\n"
+    assert found["directories"] == b"/new/lib/modules/6.1\n"
+    assert b"/odd\\040dir\\134x /lib/modules/6.1 none bind 0 0\n" in found["nettax-lab/fstab"]
+    assert found["nettax-lab/settings"] == b"SHARES='a'\"'\"'b'\n"
+    assert found["bin/busybox"] == b"/nettax-lab/busybox"
+    for opened in ("init", "fstab", "nettax-lab/busybox", "nettax-lab/agent.sh", "links/stdin"):
+        assert opened in found

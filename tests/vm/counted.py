@@ -59,30 +59,31 @@ def main() -> None:
         except BlockingIOError:
             return bool(received) and time.monotonic() - last > QUIET
 
+    lines_outer, outer = queues(), net_rx()
     with Recorder() as recorder:
         saving = Saving(path, recorder)
-        before_lines = queues()
-        outer = net_rx()
+        lines_inner = queues()
         with Ledger() as ledger:
             inner = net_rx()
             print("ready", flush=True)
             keep_up(recorder, saving, ended)
             inner_after = net_rx()
             interval = ledger.finish() - ledger.began
-        outer_after = net_rx()
-        after_lines = queues()
+        lines_inner_after = queues()
         facts = saving.finish()
+    lines_outer_after, outer_after = queues(), net_rx()
     seen: Counter[tuple[str, int]] = Counter()
     with NativeRecording(path) as recording:
         for events in recording.chunks():
             for event in events[events["kind"] == Kind.HARDIRQ_ENTRY]:
                 seen[str(event["id"]), int(event["cpu"])] += 1
     lines = []
-    for irq, named in after_lines.items():
+    for irq, named in lines_outer.items():
         for name, counts in named.items():
-            for cpu, count in counts.items():
-                kernels = count - before_lines[irq][name][cpu]
-                lines.append([name, irq, cpu, kernels, seen[irq, cpu]])
+            for cpu in counts:
+                least = lines_inner_after[irq][name][cpu] - lines_inner[irq][name][cpu]
+                most = lines_outer_after[irq][name][cpu] - counts[cpu]
+                lines.append([name, cpu, least, seen[irq, cpu], most])
     print(
         json.dumps(
             {

@@ -37,6 +37,12 @@ def test_what_does_not_compile(tmp_path: Path) -> None:
         Vm(modules=[Module(tmp_path)]).__enter__()
 
 
+def test_what_does_not_load() -> None:
+    said = r"did not start: nettax_known\.ko would not load"
+    with pytest.raises(NettaxError, match=said), Vm(modules=[Module(KNOWN, ("first=x",))]):
+        pass
+
+
 def test_exact_counts_are_the_same_again() -> None:
     """The work of a fixed loop in the kernel, by the guest's own clock of 2 ns an instruction."""
     turns = 2_000_000

@@ -28,7 +28,11 @@ for number in range({PACKETS}):
 
 @pytest.mark.parametrize("nic", ["virtio", "igb"])
 def test_counts_equal_the_kernels(host: Host, series: str, nic: str, tmp_path: Path) -> None:
-    """No more and no less, queue by queue: the guest is quiet at both ends of what is counted."""
+    """Bracketed by readings of the kernel's counters, they can only lie between them.
+
+    With virtio the guest is quiet at both ends, and they are equal; igb's watchdog has each queue
+    interrupt every two seconds.
+    """
     if nic == "igb" and qemu.version() < (8, 0):
         pytest.skip("needs QEMU 8 for igb")
     senders: list[subprocess.Popen[bytes]] = []
@@ -50,12 +54,10 @@ def test_counts_equal_the_kernels(host: Host, series: str, nic: str, tmp_path: P
     assert counted["received"] == PACKETS
     assert counted["lost"] == [{}, 0, 0]
     # A queue for each CPU, each with an interrupt of its own for what comes.
-    receiving = {name for name, _, _, kernels, _ in counted["lines"] if kernels}
+    receiving = {name for name, _, least, _, _ in counted["lines"] if least > PACKETS / 20}
     assert len(receiving) >= 2, counted["lines"]
-    for name, irq, cpu, kernels, ours in counted["lines"]:
-        assert ours == kernels, (name, irq, cpu)
-    for cpu, inner, ours, outer in counted["net_rx"]:
-        assert inner <= ours <= outer, (cpu, inner, ours, outer)
-    assert sum(outer - inner for _, inner, _, outer in counted["net_rx"]) <= 2
+    for *where, least, ours, most in (*counted["lines"], *counted["net_rx"]):
+        assert least <= ours <= most, where
+        assert nic == "igb" or least == most, where
     assert counted["polled"] >= PACKETS
     assert counted["residual"] < 1e-3

@@ -146,7 +146,11 @@ def run(
             _say(f"the guest's eth0 is 198.18.0.2; 198.18.0.1 is in the namespace {guest.netns}")
         with _signals() as signals:
             result = guest.run(
-                words, stdin=0, stdout=_write_output, stderr=_write_error, signals=signals
+                words,
+                stdin=sys.stdin.fileno() if sys.stdin else None,  # it may have been closed
+                stdout=_write_output,
+                stderr=_write_error,
+                signals=signals,
             )
         if result.instructions is not None:
             _say(f"{result.instructions:,} instructions from the command's start to its end")

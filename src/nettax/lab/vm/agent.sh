@@ -1,14 +1,15 @@
 # The guest's first process, stage two: sets up what `settings` says, then runs what the host asks for.
 #
-# Five virtio ports lead to the host. On `control` come lines "run LENGTH TOKEN INPUT" with so many
-# bytes of a shell script behind them, and go "ready NS", "started", "exit CODE NS", "signalled" and
-# "more". On `signals` come numbers of signals for the command. `stdin`, `stdout` and `stderr` are the
-# command's. After each "more" the input brings a line with a length and so many bytes; 0 is its end.
-# When the command has closed an output, the token goes there: nothing follows. A port can be opened
-# but once, so the command gets pipes.
+# Five virtio ports lead to the host. On `control` come heads of 64 bytes, "LENGTH TOKEN INPUT", with so
+# many bytes of a shell script behind them, and go the lines "ready NS", "started", "exit CODE NS",
+# "signalled" and "more". On `signals` come numbers of signals for the command. `stdin`, `stdout` and
+# `stderr` are the command's. After each "more" the input brings a line with a length and so many
+# bytes; 0 is its end. When the command has closed an output, the token goes there: nothing follows.
+# A port can be opened but once, so the command gets pipes.
 
-cd /run/nettax || exit
-# RELEASE, MODULES, SOURCES, SHARES, LOAD, ADDRESS: in lists a path's odd bytes are \0nnn, for printf.
+cd /run/nettax-lab || exit
+./busybox mount -a -T fstab 2>/dev/null # not every kernel has all of it
+# SHARES, NEEDS, LOAD, ADDRESS: in lists a path's odd bytes are \0nnn, for printf.
 . ./settings
 
 fail() {
@@ -42,29 +43,8 @@ feed() { # what the host has for the command, to standard output; read to its en
 	done <&4
 }
 
-mkdir -p /dev/pts /dev/shm
-mount -t devpts -o mode=620,ptmxmode=666 devpts /dev/pts
-mount -t tmpfs -o mode=1777 tmpfs /dev/shm
-for each in fd:fd stdin:fd/0 stdout:fd/1 stderr:fd/2; do
-	ln -sfn "/proc/self/${each#*:}" "/dev/${each%:*}"
-done
-mount -t cgroup2 cgroup2 /sys/fs/cgroup
-for each in bpf:fs/bpf tracefs:kernel/tracing debugfs:kernel/debug; do
-	mount -t "${each%:*}" "${each%:*}" "/sys/${each#*:}" 2>/dev/null # not every kernel has all
-done
-mkdir -p /run/lock /run/netns
-hostname nettax-lab
+echo nettax-lab >/proc/sys/kernel/hostname
 ip link set lo up
-
-if [ "$MODULES" ]; then
-	mkdir -p "/lib/modules/$RELEASE"
-	mount --bind "$MODULES" "/lib/modules/$RELEASE"
-fi
-for each in $SOURCES; do # headers, where modules' symbolic links look for them
-	each=$(printf %b "$each")
-	mkdir -p "/usr/src/${each##*/}"
-	mount --bind "$each" "/usr/src/${each##*/}"
-done
 tag=0
 for each in $SHARES; do
 	each=$(printf %b "$each")
@@ -77,9 +57,11 @@ if [ "$ADDRESS" ]; then
 	echo 1 >/proc/sys/net/ipv6/conf/eth0/disable_ipv6 2>/dev/null # nothing but what is sent
 	ip address add "$ADDRESS/24" dev eth0 && ip link set eth0 up || fail "the NIC did not come up"
 fi
+# shellcheck disable=SC2086  # names are words
+[ -z "$NEEDS" ] || modprobe -a $NEEDS || fail "one of $NEEDS would not load, which a module needs"
 printf '%s' "$LOAD" | while read -r path parameters; do
 	# shellcheck disable=SC2086  # parameters are words
-	insmod "$(printf %b "$path")" $parameters || echo "nettax-lab: $path would not load" >/dev/console
+	insmod "$(printf %b "$path")" $parameters || fail "${path##*/} would not load"
 done
 
 port control && exec 3<>"$path"
@@ -101,8 +83,12 @@ done <&7 2>/dev/null &
 feeder=
 now
 echo "ready $ns" >&3
-while read -r _ length token input; do
-	dd bs="$length" count=1 iflag=fullblock of=job 2>/dev/null <&3
+# Not by `read`, which the end of any child interrupts, and what it has read by then is lost.
+while head=$(dd bs=64 count=1 iflag=fullblock 2>/dev/null <&3) && [ "$head" ]; do
+	# shellcheck disable=SC2086  # three words
+	set -- $head
+	token=$2
+	dd bs="$1" count=1 iflag=fullblock of=job 2>/dev/null <&3
 	mkfifo "out.$token" "err.$token"
 	{
 		cat "out.$token"
@@ -113,7 +99,7 @@ while read -r _ length token input; do
 		printf %s "$token"
 	} >&6 &
 	in=/dev/null
-	if [ "$input" = 1 ]; then
+	if [ "$3" = 1 ]; then
 		in=in.$token
 		mkfifo "$in"
 		[ -z "$feeder" ] || wait "$feeder" # it is about to see the end of its input
@@ -130,4 +116,4 @@ while read -r _ length token input; do
 	rm -f pid ./*."$token"
 	[ -z "$SHARES" ] || sync
 	echo "exit $code $((ns - began))" >&3
-done <&3
+done

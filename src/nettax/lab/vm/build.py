@@ -10,7 +10,7 @@ import hashlib
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,22 +34,16 @@ class Module:
 
 @dataclass(frozen=True)
 class Built:
-    """Modules that are ready to be loaded into one kernel."""
+    """Modules that are ready to be loaded."""
 
-    kernel: Kernel
     files: tuple[Path, ...]
     """In the order of the Makefile."""
     parameters: tuple[str, ...]
 
-    def to_load(self) -> Iterator[tuple[Path, str]]:
-        """What to load, in order, with its parameters: the modules and before them their needs."""
+    def needs(self) -> set[str]:
+        """Modules of the kernel's own that are to be loaded before these."""
         own = {modules.name_of(str(path)) for path in self.files}
-        for path in self.files:
-            needs = [name for name in modules.needs_of(path.read_bytes()) if name not in own]
-            if needs and self.kernel.modules:
-                for needed in modules.Modules(self.kernel.modules).in_order(needs):
-                    yield needed.resolve(), ""
-            yield path, " ".join(self.parameters)
+        return {need for path in self.files for need in modules.needs_of(path.read_bytes())} - own
 
 
 def built(
@@ -79,7 +73,7 @@ def built(
     # Whole paths until Linux 6.10 or so, and then those from the directory on, to .o files.
     found = [(place / name.rpartition(f"{place.name}/")[2]).with_suffix(".ko") for name in order]
     files = tuple(place / path.name if not path.exists() else path for path in found)
-    return Built(kernel, files, module.parameters)
+    return Built(files, module.parameters)
 
 
 def _content(source: Path) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -11,18 +12,45 @@ from nettax.errors import MissingFeature
 from nettax.lab.vm import modules
 from nettax.lab.vm.cpio import Archive
 
-__all__ = ["BUSYBOX", "write"]
+__all__ = ["BUSYBOX", "Parts", "write"]
 
 BUSYBOX = Path("/bin/busybox")
 _HERE = Path(__file__).parent
-_MOUNT_POINTS = ("proc", "sys", "dev", "lower", "upper", "new", "modules")
+_MOUNT_POINTS = ("proc", "sys", "dev", "lower", "upper", "work", "new")
+_LINKS = {"fd": "fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2"}
+_FIRST = (
+    ("proc", "/proc", "proc", "defaults"),
+    ("sysfs", "/sys", "sysfs", "defaults"),
+    ("devtmpfs", "/dev", "devtmpfs", "defaults"),
+)
+_SECOND = (
+    *_FIRST,
+    ("devpts", "/dev/pts", "devpts", "mode=620,ptmxmode=666"),
+    ("tmpfs", "/dev/shm", "tmpfs", "mode=1777"),  # noqa: S108
+    ("cgroup2", "/sys/fs/cgroup", "cgroup2", "defaults"),
+    ("bpf", "/sys/fs/bpf", "bpf", "defaults"),
+    ("tracefs", "/sys/kernel/tracing", "tracefs", "defaults"),
+    ("debugfs", "/sys/kernel/debug", "debugfs", "defaults"),
+)
 _PT_INTERP = b"\x03\0\0\0"
 
 
-def write(out: BinaryIO, drivers: Sequence[Path], settings: Mapping[str, str]) -> None:
-    """Write an initramfs that loads these modules, in this order.
+@dataclass(frozen=True)
+class Parts:
+    """What differs from guest to guest."""
 
-    ``settings`` are the variables that agent.sh reads.
+    release: str
+    """The kernel's."""
+    drivers: Sequence[Path]
+    """Modules to load before anything is mounted, each after those that it needs."""
+    binds: Mapping[str, Path]
+    """Directories of the guest, by plain paths, that are to show others of the host."""
+    settings: Mapping[str, str]
+    """Variables that agent.sh reads."""
+
+
+def write(out: BinaryIO, parts: Parts) -> None:
+    """Write the initramfs.
 
     :raises MissingFeature: there is no busybox that runs without libraries.
     """
@@ -30,16 +58,44 @@ def write(out: BinaryIO, drivers: Sequence[Path], settings: Mapping[str, str]) -
     for directory in _MOUNT_POINTS:
         archive.directory(directory)
     archive.character_device("dev/console", 5, 1)
-    archive.file("bin/busybox", _busybox(), 0o755)
     archive.file("init", (_HERE / "init.sh").read_bytes(), 0o755)
-    archive.file("agent.sh", (_HERE / "agent.sh").read_bytes())
-    said = "".join(f"{name}={shlex.quote(value)}\n" for name, value in settings.items())
-    archive.file("settings", said.encode())
-    names = [f"{modules.name_of(str(path))}.ko" for path in drivers]
-    for name, path in zip(names, drivers, strict=True):
-        archive.file(f"modules/{name}", modules.content(path))
-    archive.file("modules/order", "".join(f"{name}\n" for name in names).encode())
+    archive.file("nettax-lab/busybox", _busybox(), 0o755)
+    archive.symlink("bin/busybox", "/nettax-lab/busybox")
+    archive.file("fstab", _fstab(_FIRST))
+    for name, target in _LINKS.items():
+        archive.symlink(f"links/{name}", f"/proc/self/{target}")
+    archive.file("directories", _line(f"/new{directory}" for directory in parts.binds))
+    _drivers(archive, parts)
+
+    binds = ((_escaped(path), where, "none", "bind") for where, path in parts.binds.items())
+    archive.file("nettax-lab/agent.sh", (_HERE / "agent.sh").read_bytes())
+    archive.file("nettax-lab/fstab", _fstab((*_SECOND, *binds)))
+    said = (f"{name}={shlex.quote(value)}\n" for name, value in parts.settings.items())
+    archive.file("nettax-lab/settings", "".join(said).encode())
     archive.close()
+
+
+def _drivers(archive: Archive, parts: Parts) -> None:
+    """The modules, and the list that modprobe wants; their order is right already."""
+    names = [modules.name_of(str(path)) for path in parts.drivers]
+    directory = f"lib/modules/{parts.release}"
+    for name, path in zip(names, parts.drivers, strict=True):
+        archive.file(f"{directory}/{name}.ko", modules.content(path))
+    archive.file(f"{directory}/modules.dep", "".join(f"{name}.ko:\n" for name in names).encode())
+    archive.file("drivers", _line(names))
+
+
+def _fstab(lines: Iterable[tuple[str, str, str, str]]) -> bytes:
+    return "".join(" ".join((*line, "0 0\n")) for line in lines).encode()
+
+
+def _escaped(path: Path) -> str:
+    """A path as fstab(5) has it."""
+    return "".join(f"\\{ord(c):03o}" if c in " \t\n\\" else c for c in str(path))
+
+
+def _line(words: Iterable[str]) -> bytes:
+    return (" ".join(words) + "\n").encode()
 
 
 def _busybox() -> bytes:

@@ -129,32 +129,12 @@ class Vm:
         counter = Counter()
         with ExitStack() as stack:
             wires = Wires(("serial", *PORTS), stack)
-            ramdisk = stack.enter_context(_in_memory("initramfs"))
-            initramfs.write(ramdisk, self._drivers(), self._settings(built))
-            ramdisk.flush()
-            descriptors = [ramdisk.fileno()]
-            words: tuple[str, ...] = ()
-            if self._nic and self._host:
-                stack.enter_context(self._host.temporarily())
-                words = self._nic.attach(self._host, stack)
-                descriptors += self._nic.descriptors
-            image_file = self._bootable(stack, descriptors)
-            machine = Machine(
-                kernel=image_file,
-                initramfs=ramdisk.fileno(),
-                serial=wires.far["serial"].fileno(),
-                ports={name: wires.far[name].fileno() for name in PORTS},
-                cpus=self._cpus,
-                memory_mib=self._memory_mib,
-                exact=self._exact,
-                counter_khz=counter.khz(),
-                shares=self._share,
-                append=self._append,
-                nic=words,
-            )
-            self._wires = wires
-            self._guest = Guest(machine.command(), wires, descriptors, self._limit, self._on_serial)
-            stack.callback(self._guest.close)
+            descriptors: list[int] = []
+            machine = self._machine(stack, wires, descriptors, built)
+            command = machine.command(counter.khz())
+            guest = Guest(command, wires, descriptors, self._limit, self._on_serial)
+            stack.callback(guest.close)
+            self._wires, self._guest = wires, guest
             self._guest.handle(wires.near["control"].fileno(), self._read_control)
             self.ready_ns = int(self._expect("ready").split()[1])
             """The guest's clock when commands could run: ns since its kernel began."""
@@ -212,7 +192,7 @@ class Vm:
             for name, sink in (("stdout", stdout), ("stderr", stderr))
         ]
         control = self._wires.near["control"]
-        control.sendall(f"run {len(job)} {token} {int(stdin is not None)}\n".encode() + job)
+        control.sendall(f"{len(job)} {token} {int(stdin is not None)}".ljust(64).encode() + job)
         self._stdin = stdin
         self._expect("started")
         if signals is not None:
@@ -269,25 +249,59 @@ class Vm:
                 raise NettaxError(f"the guest did not take signal {number}, and was ended.")
             self._lines = [line for line in self._lines if line != "signalled"]
 
-    def _drivers(self) -> list[Path]:
-        names = [*_DRIVERS, *([self._nic.driver] if self._nic else [])]
-        if self.kernel.modules is None:
-            return []  # all built in, or the guest says what is missing
-        return Modules(self.kernel.modules).in_order(names)
+    def _machine(
+        self,
+        stack: ExitStack,
+        wires: Wires,
+        descriptors: list[int],
+        built: Sequence[build.Built],
+    ) -> Machine:
+        """What is to be emulated; what it takes is opened, until the stack unwinds."""
+        ramdisk = stack.enter_context(_in_memory("initramfs"))
+        initramfs.write(ramdisk, self._parts(built))
+        ramdisk.flush()
+        descriptors.append(ramdisk.fileno())
+        words: tuple[str, ...] = ()
+        if self._nic and self._host:
+            stack.enter_context(self._host.temporarily())
+            words = self._nic.attach(self._host, stack)
+            descriptors += self._nic.descriptors
+        return Machine(
+            kernel=self._bootable(stack, descriptors),
+            initramfs=ramdisk.fileno(),
+            serial=wires.far["serial"].fileno(),
+            ports={name: wires.far[name].fileno() for name in PORTS},
+            cpus=self._cpus,
+            memory_mib=self._memory_mib,
+            exact=self._exact,
+            shares=self._share,
+            append=self._append,
+            nic=words,
+        )
 
-    def _settings(self, built: Sequence[build.Built]) -> dict[str, str]:
-        """What agent.sh sets up."""
-        tree = self.kernel.tree
-        sources = sorted(tree.glob("usr/src/*")) if tree else []
-        loaded = [each for one in built for each in one.to_load()]
-        return {
-            "RELEASE": self.kernel.release,
-            "MODULES": str(self.kernel.modules.resolve()) if self.kernel.modules else "",
-            "SOURCES": " ".join(map(_word, sources)),
-            "SHARES": " ".join(map(_word, self._share)),
-            "LOAD": "".join(f"{_word(path)} {parameters}\n" for path, parameters in loaded),
-            "ADDRESS": GUEST if self._nic else "",
-        }
+    def _parts(self, built: Sequence[build.Built]) -> initramfs.Parts:
+        """What the guest starts from."""
+        names = [*_DRIVERS, *([self._nic.driver] if self._nic else [])]
+        modules, tree = self.kernel.modules, self.kernel.tree
+        binds = {f"/lib/modules/{self.kernel.release}": modules.resolve()} if modules else {}
+        for source in tree.glob("usr/src/*") if tree else ():
+            binds[f"/usr/src/{source.name}"] = source  # where modules' build links lead
+        return initramfs.Parts(
+            release=self.kernel.release,
+            # Of a kernel without modules all is built in, or the guest says what is missing.
+            drivers=Modules(modules).in_order(names) if modules else [],
+            binds=binds,
+            settings={
+                "SHARES": " ".join(map(_word, self._share)),
+                "NEEDS": " ".join(sorted({need for one in built for need in one.needs()})),
+                "LOAD": "".join(
+                    f"{_word(path)} {' '.join(one.parameters)}\n"
+                    for one in built
+                    for path in one.files
+                ),
+                "ADDRESS": GUEST if self._nic else "",
+            },
+        )
 
     def _bootable(self, stack: ExitStack, descriptors: list[int]) -> Path:
         """A vmlinux for QEMU: the kernel's image, or what that carries, in memory."""
@@ -343,7 +357,7 @@ def _script(argv: Sequence[str | os.PathLike[str]], env: Mapping[str, str], cwd:
     """A command as a script of the guest's shell, which becomes it."""
     known = (f"export {name}={shlex.quote(value)}" for name, value in env.items() if _is_name(name))
     words = " ".join(shlex.quote(os.fspath(word)) for word in argv)
-    lines = ["echo $$ >/run/nettax/pid", "unset HOME TERM", *known]
+    lines = ["echo $$ >/run/nettax-lab/pid", "unset HOME TERM", *known]
     return "\n".join([*lines, f"cd {shlex.quote(str(cwd))} 2>/dev/null || cd /", f"exec {words}"])
 
 
