@@ -221,6 +221,7 @@ def _callees(symbol: str, kernel: Kernel) -> tuple[tuple[Step, ...], ...]:
     seen, looked_up = {symbol}, 0
     for _ in range(_DEEPEST):
         behind: list[tuple[str, tuple[Step, ...]]] = []
+        kernel.headers.look_up([name for name, _ in front[: _MOST_LOOKED_UP - looked_up]])
         for name, way in front:
             looked_up += 1
             if looked_up > _MOST_LOOKED_UP:

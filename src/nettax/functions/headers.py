@@ -111,13 +111,22 @@ class Headers:
 
         What has a body stands before what has none.
         """
-        if name not in self._definitions:
-            heads = rf"^[ \t]*#[ \t]*define[ \t]+{name}\b|^([A-Za-z_].*[ *])?{name}[ \t]*\("
-            found = [d for path in self._files(heads) for d in self._in(path, name)]
-            self._definitions[name] = sorted(
-                found, key=lambda d: (d.kind == "prototype", not d.sure)
-            )
+        self.look_up([name])
         return self._definitions[name]
+
+    def look_up(self, names: Sequence[str]) -> None:
+        """Find the definitions of several names at once, which takes little longer than of one."""
+        new = [name for name in dict.fromkeys(names) if name not in self._definitions]
+        if not new:
+            return
+        self._definitions |= {name: [] for name in new}
+        any_of = "(" + "|".join(map(re.escape, new)) + ")"
+        heads = rf"^[ \t]*#[ \t]*define[ \t]+{any_of}\b|^([A-Za-z_].*[ *])?{any_of}[ \t]*\("
+        for path in self._files(heads):
+            for name, definition in self._in(path, new):
+                self._definitions[name].append(definition)
+        for name in new:
+            self._definitions[name].sort(key=lambda d: (d.kind == "prototype", not d.sure))
 
     def callers(self, name: str) -> Iterator[tuple[str, str]]:
         """Functions with bodies that call a name, in the trees' C files: name, and where."""
@@ -147,29 +156,31 @@ class Headers:
                 return str(path.relative_to(root))
         return str(path)
 
-    def _in(self, path: Path, name: str) -> Iterator[Definition]:
+    def _in(self, path: Path, names: Sequence[str]) -> Iterator[tuple[str, Definition]]:
         lines = path.read_text(errors="replace").splitlines()
-        word = re.escape(name)
-        macro = re.compile(rf"\s*#\s*define\s+{word}(\([^)]*\))?(?=\s|$)(.*)")
-        head = re.compile(rf"(?:[A-Za-z_](?:[\w\s*]|\([\w, ]*\))*[\s*])?{word}\s*\(")
+        words = re.compile(r"\b(?:" + "|".join(map(re.escape, names)) + r")\b")
         for number, line, sure in active_lines(lines, self._config):
-            where = f"{self._shown(path)}:{number}"
-            if match := macro.match(line):
-                body = _continued(lines, number - 1, match[2])
-                if body.strip() != name:
-                    yield Definition("macro", where, body, sure)
-            elif name in line and head.match(line) and not line.startswith(("return", "else")):
-                before = lines[number - 2] if number > 1 else ""
-                inline = "inline" in line or (
-                    "inline" in before and not before.rstrip().endswith(("}", ";"))
-                )
-                braced = _braced(lines, number - 1)
-                if braced:
-                    if inline or path.suffix == ".c":
-                        kind = "static inline" if inline else "function"
-                        yield Definition(kind, where, braced, sure)
-                elif path.suffix == ".h" and line.split("(")[0].strip().count(" "):
-                    yield Definition("prototype", where, "", sure)
+            for name in dict.fromkeys(words.findall(line)):
+                where = f"{self._shown(path)}:{number}"
+                if found := _definition(name, lines, number - 1, path.suffix == ".c"):
+                    yield name, Definition(found[0], where, found[1], sure)
+
+
+def _definition(name: str, lines: list[str], at: int, in_c: bool) -> tuple[str, str] | None:
+    """What a line begins to define under a name, and its body; None: it only has the name in it."""
+    line, word = lines[at], re.escape(name)
+    if macro := re.match(rf"\s*#\s*define\s+{word}(\([^)]*\))?(?=\s|$)(.*)", line):
+        body = _continued(lines, at, macro[2])
+        return None if body.strip() == name else ("macro", body)
+    head = rf"(?:[A-Za-z_](?:[\w\s*]|\([\w, ]*\))*[\s*])?{word}\s*\("
+    if line.startswith(("return", "else")) or not re.match(head, line):
+        return None
+    before = lines[at - 1] if at else ""
+    inline = "inline" in line or ("inline" in before and not before.rstrip().endswith(("}", ";")))
+    if body := _braced(lines, at) or "":
+        return ("static inline" if inline else "function", body) if inline or in_c else None
+    declares = not in_c and line.split("(")[0].strip().count(" ")
+    return ("prototype", "") if declares else None
 
 
 def _with_common(root: Path) -> list[Path]:

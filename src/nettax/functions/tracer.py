@@ -80,6 +80,12 @@ class GraphTracer:
         with ExitStack() as stack:
             stack.enter_context(self._host.temporarily())
             self._arm()
+            # While it is open the kernel keeps the tracer (EBUSY), so it is closed before the rest.
+            self._pipe = os.open(
+                self._root / "trace_pipe", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+            )
+            stack.callback(os.close, self._pipe)
+            self._host.write(self._root / "tracing_on", "1")
             self._stack = stack.pop_all()
         return self
 
@@ -124,9 +130,6 @@ class GraphTracer:
         for name, value in options.items():  # they are there only with the tracer
             if (root / "options" / name).exists():
                 host.write(root / "options" / name, value)
-        self._pipe = os.open(root / "trace_pipe", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        self._stack.callback(os.close, self._pipe)
-        host.write(root / "tracing_on", "1")
 
     def lines(self, over: Callable[[float], bool]) -> Iterator[str]:
         """What the tracer prints until it is over: `over` waits for that, up to so many seconds."""
