@@ -15,14 +15,16 @@ from nettax.lab.vm import Module, Vm
 pytestmark = [pytest.mark.full, pytest.mark.timeout(600)]
 PROBED = Path(__file__).with_name("probed")
 NETTAX = (sys.executable, "-m", "nettax")
-FIRST, SECOND, DEPTH, READS = 20_000, 60_000, 5, 10
+FIRST, SECOND, DEPTH, READS = 20_000, 60_000, 5, 7
 READ = ["sh", "-c", f"for i in $(seq {READS}); do cat /proc/nettax_probed; done"]
+
+
+PARAMETERS = (f"first={FIRST}", f"second={SECOND}", f"depth={DEPTH}")
 
 
 @pytest.fixture(scope="module", params=["6.1", "6.12"])
 def probed(request: pytest.FixtureRequest) -> Iterator[Vm]:
-    parameters = (f"first={FIRST}", f"second={SECOND}", f"depth={DEPTH}")
-    with Vm(request.param, exact=True, modules=[Module(PROBED, parameters)]) as vm:
+    with Vm(request.param, modules=[Module(PROBED, PARAMETERS)]) as vm:
         yield vm
 
 
@@ -55,8 +57,17 @@ def test_the_tree_of_calls_is_exact(probed: Vm) -> None:
         assert node["count"] == READS
         levels += 1
     assert levels == DEPTH + 1
-    # A turn of the loop is as many instructions in both, of 2 ns each.
-    ratio = below["probed_second"]["median_ns"] / below["probed_first"]["median_ns"]
+    assert root["total_ns"] == root["self_ns"] + sum(n["total_ns"] for n in below.values())
+
+
+@pytest.mark.parametrize("exact_series", ["6.1", "6.12"])
+def test_times_are_those_of_the_instructions(exact_series: str) -> None:
+    """A turn of a loop takes as many instructions in both children, of 2 ns each."""
+    only = "probed_first,probed_second"
+    words = ("trace", "graph", "probed_parent", "--only", only, "--json", "--", *READ)
+    with Vm(exact_series, exact=True, modules=[Module(PROBED, PARAMETERS)]) as vm:
+        (first, second) = asked(vm, *words)["root"]["children"]
+    ratio = second["median_ns"] / first["median_ns"]
     assert ratio == pytest.approx(SECOND / FIRST, rel=0.05)
 
 
