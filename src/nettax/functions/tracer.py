@@ -9,14 +9,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from nettax.errors import MissingFeature, NettaxError
+from nettax.errors import MissingFeature, MissingPrivilege, NettaxError
 from nettax.functions.backends import checked_name, in_the_lab
 from nettax.host import Host
 from nettax.kernel.files import read_text, read_word
 from nettax.kernel.ftrace import traceable
 from nettax.kernel.tracefs import tracefs_mount
 
-__all__ = ["GraphTracer"]
+__all__ = ["GraphTracer", "require_graph"]
 
 _PAUSE_S = 0.02
 _EMPTY = "#"  # how a list without names begins when it is read
@@ -71,12 +71,12 @@ class GraphTracer:
     def __enter__(self) -> Self:
         """Arm the tracer.
 
-        :raises MissingFeature: no tracefs, no such tracer, or the function cannot be traced
-        :raises MissingPrivilege: tracefs may not be written
+        :raises Unsupported: as `require_graph`
         :raises NettaxError: somebody else is tracing
         """
         self._root = self._tracefs or tracefs_mount()
-        self._check()
+        known = require_graph([self._function, *self._only], self._root)
+        self._interrupts = [name for name in _INTERRUPTS if name in known]
         with ExitStack() as stack:
             stack.enter_context(self._host.temporarily())
             self._arm()
@@ -88,34 +88,6 @@ class GraphTracer:
             self._host.write(self._root / "tracing_on", "1")
             self._stack = stack.pop_all()
         return self
-
-    def _check(self) -> None:
-        tracers = (read_word(self._root / "available_tracers") or "").split()
-        if "function_graph" not in tracers:
-            raise MissingFeature(
-                f"this kernel has no function_graph tracer ({self._root}/available_tracers: "
-                f"{' '.join(tracers) or 'not there'}).\n"
-                f"In a kernel that has it: {in_the_lab(f'trace graph {self._function}')}"
-            )
-        if (tracer := read_word(self._root / "current_tracer")) != "nop":
-            raise NettaxError(
-                f"somebody is tracing already: current_tracer is {tracer}.\n"
-                f"When they are done, or if they are gone: echo nop > {self._root}/current_tracer"
-            )
-        for name in ("set_graph_function", "set_ftrace_filter"):
-            if not read_text(self._root / name).startswith(_EMPTY):
-                raise NettaxError(
-                    f"somebody is tracing, or was: {name} is not empty.\n"
-                    f"When they are done: echo > {self._root}/{name}"
-                )
-        known = {found.name for found in traceable(self._root / "available_filter_functions")}
-        for name in (self._function, *self._only):
-            if name not in known:
-                raise MissingFeature(
-                    f"{name} cannot be traced: available_filter_functions does not have it.\n"
-                    f"Why, and what instead: nettax trace explain {name}"
-                )
-        self._interrupts = [name for name in _INTERRUPTS if name in known]
 
     def _arm(self) -> None:
         host, root = self._host, self._root
@@ -157,3 +129,43 @@ class GraphTracer:
     ) -> None:
         """Leave tracefs as it was."""
         self._stack.__exit__(kind, error, trace)
+
+
+def require_graph(functions: Sequence[str], tracefs: Path | None = None) -> frozenset[str]:
+    """Make sure that these functions can be traced now; give all that can be.
+
+    :raises UsageError: a name is no symbol's
+    :raises MissingFeature: no tracefs, no such tracer, or a function cannot be traced
+    :raises MissingPrivilege: tracefs may not be read
+    :raises NettaxError: somebody else is tracing
+    """
+    first = checked_name(functions[0])
+    root = tracefs or tracefs_mount()
+    if not os.access(root / "current_tracer", os.R_OK | os.W_OK):
+        raise MissingPrivilege(f"tracing functions is for root: {root} cannot be written")
+    tracers = (read_word(root / "available_tracers") or "").split()
+    if "function_graph" not in tracers:
+        raise MissingFeature(
+            f"this kernel has no function_graph tracer ({root}/available_tracers: "
+            f"{' '.join(tracers) or 'not there'}).\n"
+            f"In a kernel that has it: {in_the_lab(f'trace graph {first}')}"
+        )
+    if (tracer := read_word(root / "current_tracer")) != "nop":
+        raise NettaxError(
+            f"somebody is tracing already: current_tracer is {tracer}.\n"
+            f"When they are done, or if they are gone: echo nop > {root}/current_tracer"
+        )
+    for name in ("set_graph_function", "set_ftrace_filter"):
+        if not read_text(root / name).startswith(_EMPTY):
+            raise NettaxError(
+                f"somebody is tracing, or was: {name} is not empty.\n"
+                f"When they are done: echo > {root}/{name}"
+            )
+    known = frozenset(found.name for found in traceable(root / "available_filter_functions"))
+    for name in map(checked_name, functions):
+        if name not in known:
+            raise MissingFeature(
+                f"{name} cannot be traced: available_filter_functions does not have it.\n"
+                f"Why, and what instead: nettax trace explain {name}"
+            )
+    return known

@@ -13,7 +13,7 @@ from nettax.cli.child import End, Gated
 from nettax.cli.trace.words import split
 from nettax.errors import UsageError
 from nettax.functions.graph import fold
-from nettax.functions.tracer import GraphTracer
+from nettax.functions.tracer import GraphTracer, require_graph
 from nettax.host import Host
 from nettax.report.graph import document, flame_graph, text
 
@@ -60,6 +60,8 @@ def command(
     names, command = split(function)
     if len(names) != 1:
         raise UsageError("name one function")
+    below = only.split(",") if only else []
+    require_graph([*names, *below])
     child = Gated(command) if command else None
     status = 0
     with Host() as host, End(child) as end:
@@ -67,7 +69,7 @@ def command(
             host,
             names[0],
             depth=depth or 0,
-            only=only.split(",") if only else (),
+            only=below,
             sleeping=sleeping,
         )
         try:
