@@ -13,6 +13,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import TypeAlias
 
 from nettax.events.model import Kind
 from nettax.events.native_file import NativeRecording
@@ -26,7 +27,10 @@ QUIET = 2.0  # seconds without a packet
 QUEUE = re.compile(r"virtio\d+-(?:in|out)put\.\d+|eth0-(?:rx|tx|TxRx)-\d+")
 
 
-def queues() -> dict[str, dict[str, dict[int, int]]]:
+Queues: TypeAlias = dict[str, dict[str, dict[int, int]]]
+
+
+def queues() -> Queues:
     """What /proc/interrupts counts for each queue's line: by IRQ, with its name."""
     return {
         name: {found[0]: dict(line.per_cpu)}
@@ -47,9 +51,10 @@ def main() -> None:
     sink.bind(("198.18.0.2", 9000))
     sink.setblocking(False)
     received, last = 0, 0.0
+    lines_inner_after: Queues = {}
 
     def ended(pause: float) -> bool:
-        nonlocal received, last
+        nonlocal received, last, lines_inner_after
         time.sleep(min(pause, 0.05))
         try:
             while True:
@@ -57,6 +62,7 @@ def main() -> None:
                 received += 1
                 last = time.monotonic()
         except BlockingIOError:
+            lines_inner_after = queues()  # what comes after the last of these is not saved
             return bool(received) and time.monotonic() - last > QUIET
 
     lines_outer, outer = queues(), net_rx()
@@ -69,7 +75,6 @@ def main() -> None:
             keep_up(recorder, saving, ended)
             inner_after = net_rx()
             interval = ledger.finish() - ledger.began
-        lines_inner_after = queues()
         facts = saving.finish()
     lines_outer_after, outer_after = queues(), net_rx()
     seen: Counter[tuple[str, int]] = Counter()
