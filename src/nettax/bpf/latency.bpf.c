@@ -22,6 +22,12 @@ const volatile bool follows_functions = false;
 struct slot_key *of_key __attribute__((unused));
 enum chain *of_chain __attribute__((unused));
 enum by *of_by __attribute__((unused));
+enum workqueue_stage *of_workqueue __attribute__((unused));
+enum softirq_stage *of_softirq __attribute__((unused));
+enum fork_stage *of_fork __attribute__((unused));
+enum kthread_stage *of_kthread __attribute__((unused));
+enum tcp_read_stage *of_tcp_read __attribute__((unused));
+enum function_stage *of_function __attribute__((unused));
 
 TP(sched_switch)
 int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev, struct task_struct *next)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -205,8 +204,9 @@ class Latency:
         )
         self._slots = self._object.map("slots")
         self._names = self._object.map("names")
-        self._key = struct.Struct("=IIQ")
-        self._slot = struct.Struct("=QQQQ")
+        self._key = self._object.btf.layout("slot_key").leading("group")
+        slot = self._object.btf.layout("slot")
+        self._slot, self._slot_size = slot.leading("most_ns"), slot.size
         told = ("unmatched", "abandoned", "no_room", "too_deep")
         self._told = [self._object.variable(name) for name in told]
         self._attach()
@@ -238,10 +238,11 @@ class Latency:
 
     def read(self) -> LatencyReading:
         """What was counted until now."""
-        parts: dict[Stage, list[tuple[int, tuple[int, int, int, int]]]] = {}
+        parts: dict[Stage, list[tuple[int, tuple[int, ...]]]] = {}
         for key, value in self._slots.items():
-            number, slot, group = self._key.unpack(key)
-            for counted in self._slot.iter_unpack(value):
+            number, slot, group = self._key(key)
+            for start in range(0, len(value), self._slot_size):
+                counted = self._slot(value, start)
                 if counted[0]:
                     parts.setdefault(self._stage(number, group), []).append((slot, counted))
         return LatencyReading(
@@ -288,7 +289,7 @@ def stages_of(name: str) -> tuple[str, ...]:
     return CHAINS[name].stages if name in CHAINS else FUNCTION_STAGES
 
 
-def _histogram(counted: Sequence[tuple[int, tuple[int, int, int, int]]]) -> Histogram:
+def _histogram(counted: Sequence[tuple[int, tuple[int, ...]]]) -> Histogram:
     counts: dict[int, int] = {}
     for slot, (count, _, _, _) in counted:
         counts[slot] = counts.get(slot, 0) + count

@@ -91,13 +91,13 @@ def _groups(traced: Traced, chain: str, stage: str, rows: int) -> str:
 
 
 def _cost(cost: Cost, whole: Histogram) -> str:
+    interval = f"[{cost.low_ns / 1e3:.2f}, {cost.high_ns / 1e3:.2f}]"
+    how = "(calibrated now, on and off in turns)"
+    if cost.low_ns <= 0:
+        return f"tracing adds too little to tell from the noise of this host: {interval} µs {how}"
     middle = whole.quantile(0.5)
-    share = f", {100 * max(cost.added_ns, 0) / middle:.1f} % of the median" if middle else ""
-    return (
-        f"tracing adds {cost.added_ns / 1e3:.2f} µs "
-        f"[{cost.low_ns / 1e3:.2f}, {cost.high_ns / 1e3:.2f}] to each{share} "
-        "(calibrated now, on and off in turns)"
-    )
+    share = f", {100 * cost.added_ns / middle:.1f} % of the median" if middle else ""
+    return f"tracing adds {cost.added_ns / 1e3:.2f} µs {interval} to each{share} {how}"
 
 
 def _footer(traced: Traced) -> str:
