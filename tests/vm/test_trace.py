@@ -86,6 +86,20 @@ def test_latency_of_nested_and_recursive_calls(probed: Vm) -> None:
     assert whole["probed_recursive"]["sum_ns"] < whole["probed_parent"]["sum_ns"]
 
 
+def test_eight_concurrent_callers_do_not_mix(probed: Vm) -> None:
+    """Each shell reads a number of times of its own, all at once."""
+    caller = "for j in $(seq {n}); do read x < /proc/nettax_probed; done &"
+    script = " ".join(caller.format(n=2 * n) for n in range(1, 9)) + " wait"
+    words = ("probed_recursive", "probed_second", "--by", "pid", "--no-cost", "--json")
+    seen = asked(probed, "trace", "latency", *words, "--", "sh", "-c", script)
+    recursive, second = seen["chains"]
+    counts = sorted(group["stages"][0]["count"] for group in second["groups"])
+    assert counts == [2 * n for n in range(1, 9)]
+    counts = sorted(group["stages"][0]["count"] for group in recursive["groups"])
+    assert counts == [2 * n * (DEPTH + 1) for n in range(1, 9)]
+    assert not any(seen["doubts"].values())
+
+
 def test_wrappers_are_told_apart(probed: Vm) -> None:
     names = ("probed_by_macro", "probed_by_inline", "probed_by_wrapper", "probed_quiet")
     found = asked(
