@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -228,7 +229,14 @@ class Latency:
         for number, function in enumerate(self._functions):
             for name in reversed(_FUNCTION_PROGRAMS):
                 is_return = name == "function_return"
-                self._object.attach_kprobe(programs[name], function, is_return, cookie=number)
+                try:
+                    self._object.attach_kprobe(programs[name], function, is_return, cookie=number)
+                except OSError as error:
+                    raise MissingFeature(
+                        f"cannot probe {function}: the kernel knows no such function, or forbids "
+                        f"it ({os.strerror(error.errno or 0)}).\n"
+                        f"Why, and what instead: nettax trace explain {function}"
+                    ) from None
 
     @property
     def backend(self) -> str:

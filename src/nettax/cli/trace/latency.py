@@ -11,10 +11,11 @@ import click
 
 from nettax.cli.child import End, Gated
 from nettax.cli.trace.words import split
-from nettax.errors import MissingFeature, Unsupported, UsageError
+from nettax.errors import Unsupported, UsageError
 from nettax.functions.backends import checked_name, require_kprobes
 from nettax.functions.chains import CHAINS
 from nettax.functions.latency import Latency, stages_of
+from nettax.kernel.features import require_host_pids
 from nettax.report.trace import Cost, Traced, document, text
 
 BY = ("pid", "cgroup", "arg", "arg1", "arg2", "arg3", "arg4", "arg5")
@@ -77,21 +78,21 @@ def command(
     if kind == "arg" and (without := [c for c in chains if not CHAINS[c].argument]):
         raise UsageError(f"{without[0]} has nothing to tell apart by --by arg; --by pid does")
 
+    if kind == "pid":
+        require_host_pids()
+
     def tracer() -> Latency:
         return Latency(chains, functions, by=kind or "nothing", argument=argument)
 
     child = Gated(command) if command else None
     with End(child) as end:
         try:
-            try:
-                with tracer() as tracing:
-                    began = tracing.read()
-                    if child:
-                        child.go()
-                    end.within(duration or FOREVER)
-                    seen = tracing.read() - began
-            except FileNotFoundError as error:
-                raise _no_such(functions, error) from None
+            with tracer() as tracing:
+                began = tracing.read()
+                if child:
+                    child.go()
+                end.within(duration or FOREVER)
+                seen = tracing.read() - began
         finally:
             status = child.finish() if child else 0
     costs = _costs([*chains, *functions], kind) if cost else {}
@@ -106,13 +107,6 @@ def command(
     told = json.dumps(document(traced), indent=1) if as_json else text(traced, rows)
     output.write(told + "\n")
     sys.exit(status)
-
-
-def _no_such(functions: list[str], error: OSError) -> Exception:
-    return MissingFeature(
-        f"{error.strerror}: the kernel knows no such function to probe, or refuses it.\n"
-        f"Why, and what instead: nettax trace explain {functions[0]}"
-    )
 
 
 def _costs(names: list[str], kind: str | None) -> dict[str, Cost]:
