@@ -38,7 +38,7 @@ def asked(vm: Vm, *words: str) -> dict[str, Any]:
 
 
 def test_the_tree_of_calls_is_exact(probed: Vm) -> None:
-    tree = asked(probed, "trace", "graph", "probed_parent", "--json", "--", *READ)
+    tree = asked(probed, "trace", "graph", "probed_parent", "--no-cost", "--json", "--", *READ)
     assert (tree["lost"], tree["cut"]) == (0, 0)
     root = tree["root"]
     assert root["count"] == READS
@@ -64,7 +64,7 @@ def test_the_tree_of_calls_is_exact(probed: Vm) -> None:
 def test_times_are_those_of_the_instructions(exact_series: str) -> None:
     """A turn of a loop takes as many instructions in both children, of 2 ns each."""
     only = "probed_first,probed_second"
-    words = ("trace", "graph", "probed_parent", "--only", only, "--json", "--", *READ)
+    words = ("trace", "graph", "probed_parent", "--only", only, "--no-cost", "--json", "--", *READ)
     with Vm(exact_series, exact=True, modules=[Module(PROBED, PARAMETERS)]) as vm:
         (first, second) = asked(vm, *words)["root"]["children"]
     ratio = second["median_ns"] / first["median_ns"]

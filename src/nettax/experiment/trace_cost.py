@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 from nettax.experiment.estimate import Estimate, paired_difference
 
-__all__ = ["STIMULI", "added_ns"]
+__all__ = ["STIMULI", "added_ns", "system_call"]
 
 _ROUNDS = 12
 _ROUND_S = 0.008
@@ -95,7 +95,17 @@ STIMULI: dict[str, Callable[[], AbstractContextManager[Work]]] = {
 """By chain, what runs it once; `call`: a function's."""
 
 
-def added_ns(stimulus: str, tracing: Callable[[], AbstractContextManager[object]]) -> Estimate:
+def system_call() -> str:
+    """The kernel's function that the stimulus `call` calls once."""
+    prefix = {"x86_64": "__x64_", "aarch64": "__arm64_"}.get(os.uname().machine, "")
+    return f"{prefix}sys_getppid"
+
+
+def added_ns(
+    stimulus: str,
+    tracing: Callable[[], AbstractContextManager[object]],
+    rounds: int = _ROUNDS,
+) -> Estimate:
     """What tracing adds to one run of a chain, in ns of wall time.
 
     Short windows of the same work with and without it alternate, so that what drifts moves both;
@@ -104,7 +114,7 @@ def added_ns(stimulus: str, tracing: Callable[[], AbstractContextManager[object]
     on, off = [], []
     with STIMULI[stimulus]() as once:
         _rate(once)
-        for number in range(_ROUNDS):
+        for number in range(rounds):
             first = number % 2 == 0
             if first:
                 off.append(_rate(once))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from html import escape
 from typing import Any
 
 from nettax.functions.graph import CallTree, Node
 from nettax.report.interval import time_text
 from nettax.report.table import count
+from nettax.report.trace import Cost
 
 __all__ = ["document", "flame_graph", "text"]
 
@@ -16,8 +18,11 @@ _WIDTH, _ROW, _LETTER = 1200, 18, 7.0  # pixels
 _LEAST = 0.5  # pixels of a box that is drawn
 
 
-def text(tree: CallTree, rows: int) -> str:
-    """For people: each function below what called it, the longest first."""
+def text(tree: CallTree, rows: int, cost: Cost | None = None) -> str:
+    """For people: each function below what called it, the longest first.
+
+    `cost` is what tracing adds to a call of one function.
+    """
     if not tree.root.count:
         return f"{tree.root.name} was not called{_doubts(tree)}"
     head = ("count", "total", "self", "median", "")
@@ -30,7 +35,7 @@ def text(tree: CallTree, rows: int) -> str:
     more = sum(1 for _ in tree.root.walk()) - rows
     if more > 0:
         shown.append(f"and {more} more: -n")
-    return "\n".join(line.rstrip() for line in shown) + "\n" + _doubts(tree)
+    return "\n".join(line.rstrip() for line in shown) + "\n" + _doubts(tree) + _cost(tree, cost)
 
 
 def _line(depth: int, node: Node) -> tuple[str, str, str, str, str]:
@@ -50,13 +55,26 @@ def _doubts(tree: CallTree) -> str:
     )
 
 
-def document(tree: CallTree) -> dict[str, Any]:
+def _cost(tree: CallTree, cost: Cost | None) -> str:
+    if cost is None:
+        return ""
+    interval = f"[{cost.low_ns / 1e3:.2f}, {cost.high_ns / 1e3:.2f}]"
+    calls = sum(node.count for _, node in tree.root.walk())
+    share = 100 * max(cost.added_ns, 0) * calls / max(tree.root.total_ns, 1)
+    return (
+        f"\ntracing adds {cost.added_ns / 1e3:.2f} µs {interval} to each of {count(calls)} calls: "
+        f"≈{share:.0f} % of the total (calibrated now, on and off in turns)"
+    )
+
+
+def document(tree: CallTree, cost: Cost | None = None) -> dict[str, Any]:
     """The same as the document `nettax.graph/1`."""
     return {
         "schema": SCHEMA,
         "root": _node(tree.root),
         "interrupt_ns": tree.interrupt_ns,
         "interrupt_functions": tree.interrupts,
+        "tracing_adds": asdict(cost) if cost else None,
         "lost": tree.lost,
         "cut": tree.cut,
     }

@@ -11,11 +11,12 @@ import click
 
 from nettax.cli.child import End, Gated
 from nettax.cli.trace.words import split
-from nettax.errors import UsageError
+from nettax.errors import MissingFeature, UsageError
 from nettax.functions.graph import fold
 from nettax.functions.tracer import GraphTracer, require_graph
 from nettax.host import Host
 from nettax.report.graph import document, flame_graph, text
+from nettax.report.trace import Cost
 
 FOREVER = 10**9
 EXAMPLES = """
@@ -39,6 +40,7 @@ Examples:
 @click.option("--sleeping", is_flag=True, help="Count the time off the CPU, too.")
 @click.option("--svg", metavar="FILE", type=click.Path(path_type=Path), help="A flame graph, too.")
 @click.option("-n", "--rows", type=click.IntRange(min=1), default=60, help="Rows shown (60).")
+@click.option("--cost/--no-cost", default=True, help="Calibrate what tracing adds.")
 @click.option("--json", "as_json", is_flag=True, help="One document.")
 @click.argument("function", nargs=-1, required=True, metavar="FUNC [-- COMMAND …]")
 def command(
@@ -48,6 +50,7 @@ def command(
     sleeping: bool,
     svg: Path | None,
     rows: int,
+    cost: bool,
     as_json: bool,
     function: tuple[str, ...],
 ) -> None:
@@ -84,7 +87,21 @@ def command(
                 tree = fold(names[0], tracer.lines(over))
         finally:
             status = child.finish() if child else 0
+        added = _added(host) if cost else None
     if svg:
         svg.write_text(flame_graph(tree))
-    click.echo(json.dumps(document(tree), indent=1) if as_json else text(tree, rows))
+    told = json.dumps(document(tree, added), indent=1) if as_json else text(tree, rows, added)
+    click.echo(told)
     sys.exit(status)
+
+
+def _added(host: Host) -> Cost | None:
+    """What tracing adds to a call of one function; None where the one to try cannot be traced."""
+    from nettax.experiment.trace_cost import added_ns, system_call
+
+    name = system_call()
+    try:
+        found = added_ns("call", lambda: GraphTracer(host, name, only=[name]), rounds=6)
+    except MissingFeature:
+        return None
+    return Cost(found.median, found.low, found.high)

@@ -110,14 +110,14 @@ def command(
 
 
 def _costs(names: list[str], kind: str | None) -> dict[str, Cost]:
-    from nettax.experiment.trace_cost import STIMULI, added_ns
+    from nettax.experiment.trace_cost import STIMULI, added_ns, system_call
 
     costs = {}
     for name in names:
         stimulus = name if name in CHAINS else "call"
         if stimulus not in STIMULI:
             continue
-        probed = ([name], []) if name in CHAINS else ([], ["__x64_sys_getppid"])
+        probed = ([name], []) if name in CHAINS else ([], [system_call()])
         try:
             added = added_ns(stimulus, lambda: Latency(*probed, by=kind or "nothing"))  # noqa: B023
         except (OSError, Unsupported):
