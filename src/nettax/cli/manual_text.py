@@ -134,7 +134,7 @@ PAGES = {
     ),
     "lab": Page(
         overhead="A guest is emulated in software: ``nettax lab vm run -- uname -r`` takes about "
-        "7 s and as much of a CPU, the guest's memory, and 0.5 GB of cache for a kernel "
+        "6 s and as much of a CPU, the guest's memory, and 0.5 GB of cache for a kernel "
         "(``python -m bench lab``). In it, programs run some ten times slower than here, and what "
         "switches between them more: counts are exact there, times are not, but in ``--exact`` "
         "mode, which counts instructions.",

@@ -88,7 +88,7 @@ while head=$(dd bs=64 count=1 iflag=fullblock 2>/dev/null <&3) && [ "$head" ]; d
 	# shellcheck disable=SC2086  # three words
 	set -- $head
 	token=$2
-	dd bs="$1" count=1 iflag=fullblock of=job 2>/dev/null <&3
+	dd bs="$1" count=1 iflag=fullblock of=guest 2>/dev/null <&3
 	mkfifo "out.$token" "err.$token"
 	{
 		cat "out.$token"
@@ -110,7 +110,7 @@ while head=$(dd bs=64 count=1 iflag=fullblock 2>/dev/null <&3) && [ "$head" ]; d
 	now
 	began=$ns
 	# In the foreground: a shell has background commands ignore SIGINT.
-	setsid /bin/sh job <"$in" >"out.$token" 2>"err.$token"
+	setsid /bin/sh guest <"$in" >"out.$token" 2>"err.$token"
 	code=$?
 	now
 	rm -f pid ./*."$token"
