@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nettax.functions.graph import Node, fold
@@ -107,6 +107,7 @@ def same(a: Node, b: Node) -> bool:
     )
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(
     st.lists(
         st.lists(
