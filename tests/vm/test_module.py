@@ -63,7 +63,6 @@ def test_exact_counts_are_the_same_again() -> None:
         with Vm(exact=True, modules=[module]) as vm:
             result = vm.run(["python3", "-IS", "-c", script])
             assert result.code == 0, result.stderr
-            assert result.instructions
             counts.append(int(result.stdout) // 2)
     print("instructions:", counts)
     assert counts[0] == pytest.approx(counts[1], rel=1e-3)

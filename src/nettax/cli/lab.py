@@ -22,6 +22,7 @@ EXAMPLES = """
 Examples:
   nettax lab vm run -- uname -r
   nettax lab vm run --kernel 6.12 -- nettax stat -d 5
+  nettax lab vm run --exact -- python3 count.py
   nettax lab vm run --nic virtio --queues 2 -- cat /proc/interrupts
   nettax lab vm run --module ./hello --share out -- sh -c 'dmesg > out/log'
   nettax lab vm list
@@ -152,8 +153,6 @@ def run(
                 stderr=_write_error,
                 signals=signals,
             )
-        if result.instructions is not None:
-            _say(f"{result.instructions:,} instructions from the command's start to its end")
     sys.exit(result.code)
 
 

@@ -25,7 +25,6 @@ _KERNEL = (
     "console=ttyS0 rdinit=/init panic=-1 oops=panic nokaslr mitigations=off tsc=reliable "
     "random.trust_cpu=on cryptomgr.notests quiet"
 )
-NS_PER_INSTRUCTION = 2  # -icount shift=1
 # Without devices that nobody here uses, whose drivers and firmware take a second of emulation.
 _BOARD = "q35,smm=off,vmport=off,i8042=off,hpet=off"
 _EXACT_KHZ = 1_000_000  # the counter's rate is then one a ns of the guest's time

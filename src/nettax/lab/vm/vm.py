@@ -24,7 +24,7 @@ from nettax.lab.vm.cycles import Counter
 from nettax.lab.vm.guest import Guest, Wires
 from nettax.lab.vm.modules import Modules
 from nettax.lab.vm.nic import GUEST, Nic
-from nettax.lab.vm.qemu import NS_PER_INSTRUCTION, PORTS, Machine
+from nettax.lab.vm.qemu import PORTS, Machine
 
 __all__ = ["Result", "Vm"]
 
@@ -45,9 +45,7 @@ class Result:
     """What it wrote, where nothing else was to take it."""
     stderr: bytes
     guest_ns: int
-    """From its start to its end by the guest's clock."""
-    instructions: int | None
-    """The same, counted: in exact mode only."""
+    """From its start to its end by the guest's clock, waiting for the host's files included."""
 
 
 class Vm:
@@ -205,9 +203,7 @@ class Vm:
         if self._stdin is not None:
             self._feed(b"")
         self._guest.until(lambda: all(output.ended for output in outputs), _LINGER)
-        ns = int(took_ns)
-        exactly = ns // NS_PER_INSTRUCTION if self._exact else None
-        return Result(int(code), outputs[0].text, outputs[1].text, ns, exactly)
+        return Result(int(code), outputs[0].text, outputs[1].text, int(took_ns))
 
     def _expect(self, word: str) -> str:
         """Wait for a line from the guest that begins so; what comes before it is dropped."""
