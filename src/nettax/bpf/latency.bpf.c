@@ -71,6 +71,6 @@ int BPF_PROG(sched_process_exit, struct task_struct *task)
 	if (follows(CHAIN_FORK) || follows(CHAIN_KTHREAD))
 		births_exit(pid);
 	if (follows(CHAIN_KTHREAD))
-		bpf_map_delete_elem(&requests, &pid);
+		requests_end(pid);
 	return 0;
 }

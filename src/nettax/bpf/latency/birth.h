@@ -91,6 +91,16 @@ static __always_inline void births_switch(__u32 pid, __u64 now)
 		bpf_map_delete_elem(&births, &pid);
 }
 
+/* A task asks anew, or exits: what was reported to it and is still here ended untraced. */
+static __always_inline void requests_end(__u32 pid)
+{
+	struct request *r = bpf_map_lookup_elem(&requests, &pid);
+
+	if (r && r->woken)
+		DOUBT(abandoned);
+	bpf_map_delete_elem(&requests, &pid);
+}
+
 /* In the context of who wakes: the caller of kthread_create_on_node(), or the new thread. */
 static __always_inline void births_waking(struct task_struct *task, __u64 now)
 {
@@ -101,8 +111,7 @@ static __always_inline void births_waking(struct task_struct *task, __u64 now)
 	if (pid == KTHREADD) {
 		struct request asked = {.asked = now, .group = group_here(0)};
 
-		/* Those made in interrupts' time are not the interrupted task's; kthreadd's own
-		 * waits are over by other means. */
+		requests_end(here); /* an earlier one of its, should its end not have been seen */
 		bpf_map_update_elem(&requests, &here, &asked, BPF_ANY);
 		return;
 	}
