@@ -52,7 +52,7 @@ extern int elsewhere(int x);
 #endif
 """
 SOURCE_C = """\
-static int swallowed(int x)
+static noinline int swallowed(int x)
 {
 \treturn x + 1;
 }

@@ -176,7 +176,9 @@ def _definition(name: str, lines: list[str], at: int, in_c: bool) -> tuple[str, 
     if line.startswith(("return", "else")) or not re.match(head, line):
         return None
     before = lines[at - 1] if at else ""
-    inline = "inline" in line or ("inline" in before and not before.rstrip().endswith(("}", ";")))
+    if before.rstrip().endswith(("}", ";")):
+        before = ""
+    inline = re.search(r"\b(__)?(always_)?inline(__)?\b", f"{before} {line}")
     if body := _braced(lines, at) or "":
         return ("static inline" if inline else "function", body) if inline or in_c else None
     declares = not in_c and line.split("(")[0].strip().count(" ")

@@ -39,8 +39,10 @@ static noinline notrace unsigned int probed_quiet(unsigned int x)
 
 static noinline unsigned int probed_recursive(unsigned int left)
 {
-	barrier();
-	return left ? probed_recursive(left - 1) + 1 : 0;
+	unsigned int below = left ? probed_recursive(left - 1) : 0;
+
+	barrier(); /* else it would become a loop */
+	return below + 1;
 }
 
 static noinline unsigned int probed_first(void)
