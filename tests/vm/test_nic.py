@@ -14,15 +14,18 @@ from nettax.lab.vm import Vm, qemu
 from nettax.lab.vm.nic import GUEST, TAP
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(400)]
-PACKETS, FLOWS = 3000, 8
-ADDRESSES = "198.18.0.10"  # and a digit: igb's driver has its RSS look at UDP's addresses only
+PACKETS = 3000
+# igb's driver has its RSS look at UDP's addresses only, by a key that is new in each boot: sixteen
+# addresses without a pattern, so that both queues have some whatever the key.
+ADDRESSES = [f"198.18.{37 * n % 256}.{(53 * n) % 250 + 3}" for n in range(1, 17)]
 SENDER = f"""
 import socket, time
-flows = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range({FLOWS})]
-for number, flow in enumerate(flows):
-    flow.bind((f"{ADDRESSES}{{number}}", 7000 + number))
+flows = []
+for number, address in enumerate({ADDRESSES}):
+    flows.append(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    flows[-1].bind((address, 7000 + number))
 for number in range({PACKETS}):
-    flows[number % {FLOWS}].sendto(b"x" * 64, ("{GUEST}", 9000))
+    flows[number % len(flows)].sendto(b"x" * 64, ("{GUEST}", 9000))
     time.sleep(0.001)
 """
 
@@ -31,8 +34,8 @@ def add_addresses(netns: str) -> None:
     """A source address for each flow."""
     with links.rtnetlink(netns) as routes:
         (index,) = routes.link_lookup(ifname=TAP)
-        for number in range(FLOWS):
-            routes.addr("add", index=index, address=f"{ADDRESSES}{number}", prefixlen=24)
+        for address in ADDRESSES:
+            routes.addr("add", index=index, address=address, prefixlen=32)
 
 
 @pytest.mark.parametrize("nic", ["virtio", "igb"])
