@@ -27,6 +27,7 @@ FILES = {
     "current_tracer": "nop\n",
     "set_graph_function": "#### all functions enabled ####\n",
     "set_ftrace_filter": "#### all functions enabled ####\n",
+    "set_ftrace_notrace_pid": "no pid\n",
     "max_graph_depth": "0\n",
     "tracing_on": "1\n",
     "options/sleep-time": "1\n",
@@ -58,11 +59,13 @@ def test_armed_and_left_as_found(host: Host, tracefs: Path) -> None:
         "current_tracer": "function_graph",
         "set_graph_function": "vfs_read",
         "set_ftrace_filter": "vfs_read\nrw_verify_area\nirq_enter_rcu",
+        "set_ftrace_notrace_pid": str(os.getpid()),
         "max_graph_depth": "3",
         "options/sleep-time": "0",
     }
     # A list that nothing is in is an empty file here; the kernel shows a line of its own for it.
-    left = {name: "" for name in ("set_graph_function", "set_ftrace_filter")}
+    lists = ("set_graph_function", "set_ftrace_filter", "set_ftrace_notrace_pid")
+    left = {name: "" for name in lists}
     assert contents(tracefs) == before | left
     assert tree.root.times == [3000]
 

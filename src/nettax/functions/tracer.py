@@ -96,6 +96,10 @@ class GraphTracer:
         if self._only:
             names = [self._function, *self._only, *self._interrupts]
             host.trace_filter(root / "set_ftrace_filter", names)
+        untraced = root / "set_ftrace_notrace_pid"  # since v5.8
+        if untraced.exists() and not read_text(untraced).strip(" \nnopid"):
+            # What reads the trace would be traced, and have ever more to read.
+            host.trace_filter(untraced, [str(os.getpid())])
         host.write(root / "max_graph_depth", str(self._depth))
         host.write(root / "current_tracer", "function_graph")
         options = {**_OPTIONS, "sleep-time": "1" if self._sleeping else "0"}
