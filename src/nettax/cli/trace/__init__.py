@@ -34,7 +34,8 @@ class Verbs(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in VERBS:
             return None
-        module = importlib.import_module(f"nettax.cli.trace.{name.replace('list', 'listing')}")
+        home = "listing" if name == "list" else name  # `list` is a type's name
+        module = importlib.import_module(f"nettax.cli.trace.{home}")
         command: click.Command = module.command
         return command
 
