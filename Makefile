@@ -41,7 +41,7 @@ test: lint docs
 	$(BIN)/pytest -m 'not full'
 
 test-full: lint
-	@sh scripts/packages.sh dist clean
+	@sh scripts/packages.sh dist clean lab
 	$(BIN)/pytest
 
 bench: setup

@@ -13,6 +13,7 @@ import click
 from bench import (
     compare_tools,
     export,
+    lab,
     load_engines,
     own_cost,
     reading,
@@ -39,6 +40,7 @@ PARTS: dict[str, Part] = {
     "load-engines": (load_engines.load_engines, load_engines.text),
     "servers": (servers.servers, servers.text),
     "export": (export.export_cost, export.text),
+    "lab": (lab.boots, lab.text),
     "own-cost": (own_cost.own_cost, own_cost.text),
     "compare": (compare_tools.compare_tools, compare_tools.text),
 }

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Install the system packages that building and testing need, where they are missing; `dist` also
-# what crosses to arm64, `clean` what makes clean systems to try a wheel in.
+# what crosses to arm64, `clean` what makes clean systems to try a wheel in, `lab` what guests boot by.
 # Debian 12/13 and Ubuntu 24.04; elsewhere it says what is needed.
 set -eu
 
@@ -36,6 +36,12 @@ for purpose; do
 	clean)
 		need mmdebstrap mmdebstrap --version
 		need qemu-user-static qemu-aarch64-static --version
+		;;
+	lab)
+		need qemu-system-x86 qemu-system-x86_64 --version
+		need busybox-static sh -c 'test -x /bin/busybox && ! ldd /bin/busybox'
+		need kmod sh -c 'PATH=$PATH:/usr/sbin:/sbin command -v depmod'
+		need zstd zstd --version
 		;;
 	esac
 done

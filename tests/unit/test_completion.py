@@ -65,6 +65,13 @@ def test_what_the_build_writes_down_is_enough(
     assert [p.opts for p in kept.params] == [p.opts for p in _loaded(verb).params]
 
 
+def test_groups() -> None:
+    assert offered("lab", "") == ["vm"]
+    assert offered("lab", "vm", "") == ["clean", "list", "run"]
+    assert offered("lab", "vm", "run", "--nic", "") == ["virtio", "igb"]
+    assert "--exact" in offered("lab", "vm", "run", "--")
+
+
 def test_choices() -> None:
     assert offered("canary", "--engine", "") == ["gap", "chain", "openssl"]
 
@@ -103,3 +110,18 @@ def test_a_command_and_then_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     complete = ShellComplete(cli, {}, "nettax", "_NETTAX_COMPLETE")
     (item,) = complete.get_completions(["stat", "--", "frobnicate"], "x")
     assert item.type == "file"
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (["trace", ""], "explain"),
+        (["trace", "latency", "work"], "workqueue"),
+        (["trace", "latency", "schedule_time"], "schedule_timeout"),
+        (["trace", "graph", "schedule_time"], "schedule_timeout"),
+        (["trace", "explain", "schedule_time"], "schedule_timeout"),
+        (["trace", "list", "schedule_time"], "schedule_timeout"),
+    ],
+)
+def test_functions_and_chains(words: list[str], wanted: str) -> None:
+    assert wanted in offered(*words)

@@ -50,11 +50,27 @@ def parse(words: list[str]) -> None:
     if words[:1] and words[0].startswith("-"):
         assert words[0] in ("--help", "-h", "--version"), words
         return
+    command, name, rest, context = named(words)
+    command.make_context(name, rest, parent=context, resilient_parsing=False)
+
+
+def named(words: list[str]) -> tuple[click.Command, str, list[str], click.Context]:
+    """The command that these words name, and what is left of them; groups are gone through.
+
+    :raises click.UsageError: there is none.
+    """
+    command: click.Command = cli
     context = click.Context(cli, info_name="nettax")
-    command = cli.get_command(context, words[0])
-    if command is None:
-        raise click.UsageError(f"no verb {words[0]}")
-    command.make_context(words[0], words[1:], parent=context, resilient_parsing=False)
+    name = ""
+    while isinstance(command, click.Group) and words and not words[0].startswith("-"):
+        name, *words = words
+        found = command.get_command(context, name)
+        if found is None:
+            raise click.UsageError(f"no verb {name}")
+        if isinstance(found, click.Group):
+            context = click.Context(found, info_name=name, parent=context)
+        command = found
+    return command, name, words, context
 
 
 def stands_for_itself(words: str) -> bool:
@@ -71,9 +87,8 @@ def test_shown_commands_parse(page: str, words: str) -> None:
 @pytest.mark.parametrize(("page", "words"), sorted(set(inline_commands())))
 def test_commands_in_the_text_exist(page: str, words: str) -> None:
     verb, *options = shlex.split(words)[1:]
-    command = cli.get_command(click.Context(cli), verb)
     if not (verb.startswith("-") or verb == "VERB" or HOLE in verb):
-        assert command, words
+        command, _, options, _ = named([verb, *options])
         known = {name for option in command.params for name in option.opts}
         for option in options:
             if option == "--":

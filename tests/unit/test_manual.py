@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -48,12 +49,23 @@ def test_every_option_and_example_of_the_help(verb: str, build: ModuleType) -> N
     assert command
     roff = build.man_page(f"nettax-{verb}", page(f"nettax-{verb}"), "1.2.3")
     shown = re.sub(r"\\f.|\\", "", roff.replace(r"\(aq", "'"))
-    for option in command.params:
+    for option in (*command.params, *below(command)):
         if isinstance(option, click.Option):
             assert all(name in shown for name in (*option.opts, *option.secondary_opts))
     examples = re.findall(r"^  (\S.*?)(?:  |$)", command.epilog or "", re.MULTILINE)
     assert examples
     assert all(example in shown for example in examples)
+
+
+def below(command: click.Command) -> Iterator[click.Parameter]:
+    """What the commands of a group take."""
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            found = command.get_command(context, name)
+            assert found
+            yield from found.params
+            yield from below(found)
 
 
 @pytest.mark.parametrize("name", NAMES)

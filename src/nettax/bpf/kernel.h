@@ -110,12 +110,25 @@ struct sk_buff {
 	unsigned char *data;
 };
 
+struct sock_common {
+	__u16 skc_num; /* local port */
+};
+
+struct sock {
+	struct sock_common __sk_common;
+};
+
+struct work_struct {
+	void (*func)(struct work_struct *work);
+};
+
 #pragma clang attribute pop
 
 struct irqaction;
 
 #define PF_KTHREAD 0x00200000 /* include/linux/sched.h */
 #define TASK_DEAD  0x00000080 /* include/linux/sched.h */
+#define TCP_CLOSE  7	      /* include/net/tcp_states.h */
 /* include/linux/preempt.h */
 #define SOFTIRQ_MASK   0x0000ff00 /* softirqs off, or being served */
 #define SOFTIRQ_SERVED 0x00000100

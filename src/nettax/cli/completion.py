@@ -33,8 +33,22 @@ def offering(verb: str, load: Callable[[], click.Command]) -> click.Command:
     return _command(verb, described(load()))
 
 
-def described(command: click.Command) -> list[dict[str, Any]]:
-    """What a command takes, in values that JSON can hold."""
+def described(command: click.Command) -> dict[str, Any]:
+    """What a command takes, in values that JSON can hold; a group has commands."""
+    commands = {}
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        names = command.list_commands(context)
+        found = {name: command.get_command(context, name) for name in names}
+        commands = {name: described(each) for name, each in found.items() if each}
+    return {
+        "help": command.get_short_help_str(),
+        "parameters": _parameters(command),
+        "commands": commands,
+    }
+
+
+def _parameters(command: click.Command) -> list[dict[str, Any]]:
     return [
         {
             "name": parameter.name,
@@ -55,8 +69,12 @@ def described(command: click.Command) -> list[dict[str, Any]]:
     ]
 
 
-def _command(verb: str, parameters: list[dict[str, Any]]) -> click.Command:
-    return click.Command(verb, params=[_parameter(**fields) for fields in parameters])
+def _command(name: str, what: dict[str, Any]) -> click.Command:
+    parameters = [_parameter(**fields) for fields in what["parameters"]]
+    if not what["commands"]:
+        return click.Command(name, params=parameters, help=what["help"])
+    commands = {each: _command(each, of_it) for each, of_it in what["commands"].items()}
+    return click.Group(name, params=parameters, help=what["help"], commands=commands)
 
 
 def _parameter(
@@ -72,7 +90,8 @@ def _parameter(
     if not option and choices:
         return click.Argument([name], nargs=nargs, required=False, type=click.Choice(choices))
     if not option:
-        return click.Argument([name], nargs=nargs, required=False, shell_complete=_commands)
+        offer = ARGUMENTS.get(name, _commands)
+        return click.Argument([name], nargs=nargs, required=False, shell_complete=offer)
     if flag:
         return click.Option([*declared, name], is_flag=True, help=help)
     kind = click.Choice(choices) if choices else click.Path() if file else click.STRING
@@ -120,7 +139,17 @@ def _cgroups() -> Iterator[tuple[str, str]]:
         yield directory.removeprefix(mount) or "/", ""
 
 
-VALUES = {"cpu": _listed(_cpus), "pid": _listed(_processes), "cgroup": _listed(_cgroups)}
+def _modules() -> Iterator[tuple[str, str]]:
+    for line in (read_word("/proc/modules") or "").splitlines():
+        yield line.split()[0], ""
+
+
+VALUES = {
+    "cpu": _listed(_cpus),
+    "pid": _listed(_processes),
+    "cgroup": _listed(_cgroups),
+    "module": _listed(_modules),
+}
 """By the option's name, which verbs share."""
 
 
@@ -135,3 +164,29 @@ def _commands(
         with suppress(OSError):
             found |= {n for n in list_names(directory) if n.startswith(incomplete)}
     return [CompletionItem(name) for name in sorted(found)]
+
+
+def _functions(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Functions of the kernel, and of chains of events those whose name begins so."""
+    import re
+
+    from nettax.functions.chains import CHAINS
+
+    chains = [name for name in CHAINS if name.startswith(incomplete)]
+    if parameter.name != "targets":
+        chains = []
+    text = read_word("/proc/kallsyms") or ""
+    names = re.findall(rf"^\w+ [tTwW] ({re.escape(incomplete)}\S*)", text, re.MULTILINE)
+    return [CompletionItem(name) for name in (*chains, *sorted(set(names))[:MOST_FUNCTIONS])]
+
+
+MOST_FUNCTIONS = 200
+ARGUMENTS = {
+    "targets": _functions,
+    "function": _functions,
+    "symbols": _functions,
+    "pattern": _functions,
+}
+"""By the argument's name; others are commands."""

@@ -62,14 +62,14 @@ def page(name: str) -> str:
         command, context, own, summary, fields = cli, root, COMMON, _SUMMARY, _UNITS
         see = [*(f"{page}(1)" for page in NAMES[1:]), *own.see_also]
     sections = {
-        "Synopsis": _synopsis(context),
+        "Synopsis": "\n\n".join(_synopsis(each) for each in _leaves(context)),
         "Description": "\n\n".join([*_paragraphs(command.help or ""), own.notes]),
         "Commands": "" if verb else _list((f"nettax {v}", text) for v, text in VERBS.items()),
-        "Options": _list(_options(context), bold=False),
+        "Options": _all_options(context),
         "Keys": _list(_keys()) if verb == "top" else "",
         "Fields": fields or "What it prints are sentences.",
         "Overhead": own.overhead,
-        "Examples": _examples(command.epilog or ""),
+        "Examples": _examples("\n".join(_epilogs(context))),
         "Exit status": _entries((*own.exits, *_without(_EXITS, own.exits))),
         "Environment": "" if verb else _entries(_ENVIRONMENT),
         "Files": _entries(own.files),
@@ -104,6 +104,39 @@ def _keys() -> tuple[tuple[str, str], ...]:
     from nettax.tui.help import KEYS
 
     return KEYS
+
+
+def _leaves(context: click.Context) -> Iterator[click.Context]:
+    """The commands of a verb that is a group of them, with a page in common; or the verb itself."""
+    group = context.command
+    if not isinstance(group, click.Group) or context.parent is None:
+        yield context
+        return
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command, name  # noqa: S101
+        yield from _leaves(click.Context(command, info_name=name, parent=context))
+
+
+def _all_options(context: click.Context) -> str:
+    """A verb's options; of a group those of each command, below what it does."""
+    leaves = list(_leaves(context))
+    if leaves == [context]:
+        return _list(_options(context), bold=False)
+    return _entries(
+        (
+            f"**{leaf.command_path}**",
+            "\n\n".join([*_paragraphs(leaf.command.help or ""), _list(_options(leaf), bold=False)]),
+        )
+        for leaf in leaves
+    )
+
+
+def _epilogs(context: click.Context) -> list[str]:
+    """The examples of a verb and of its commands, each once."""
+    commands = (context.command, *(leaf.command for leaf in _leaves(context)))
+    lines = (line for command in commands for line in (command.epilog or "").splitlines())
+    return list(dict.fromkeys(lines))
 
 
 def _synopsis(context: click.Context) -> str:

@@ -160,6 +160,45 @@ PAGES = {
         files=(_STATE, _JOURNAL),
         see_also=("nettax-canary(1)", "nettax-undo(1)", "veth(4)", "network_namespaces(7)"),
     ),
+    "trace": Page(
+        overhead="Counted in the kernel: an event costs a program of some tens of ns, and a chain "
+        "two to five events; a switch is looked at for every chain that has waiting in it. Each "
+        "trace of a chain or a function ends by calibrating what it added, the same work with and "
+        "without it in turns. ``nettax trace graph`` costs more: each function below the traced "
+        "one is entered and left through the tracer. Give it ``--depth`` or ``--only``.",
+        exits=(
+            ("*the command's*", "where there is one; 128 + *n* if signal *n* ended it"),
+            ("126, 127", "the command cannot be run, is not found"),
+        ),
+        files=(_JOURNAL,),
+        see_also=("nettax-lab(1)", "perf-trace(1)", "trace-cmd(1)", "funclatency(8)"),
+        notes="Chains need CAP_BPF and CAP_PERFMON; ``graph`` needs root and a mounted tracefs, "
+        "which it leaves as it was found.",
+    ),
+    "lab": Page(
+        overhead="A guest is emulated in software: ``nettax lab vm run -- uname -r`` takes about "
+        "6 s and as much of a CPU, the guest's memory, and 0.5 GB of cache for a kernel "
+        "(``python -m bench lab``). In it, programs run some ten times slower than here, and what "
+        "switches between them more: counts are exact there, times are not, but in ``--exact`` "
+        "mode, which counts instructions.",
+        exits=(
+            ("*the command's*", "128 + *n* if signal *n* ended it"),
+            ("126, 127", "the command cannot be run, is not found"),
+            ("1", "the guest panicked, hung or would not start; its serial line's end tells"),
+        ),
+        files=(
+            (
+                "$XDG_CACHE_HOME/nettax, or ~/.cache/nettax",
+                "Kernels, unpacked, and modules that were built for them: ``nettax lab vm clean`` "
+                "removes them.",
+            ),
+            _JOURNAL,
+        ),
+        see_also=("qemu(1)", "insmod(8)", "apt-get(8)", "nettax-stat(1)"),
+        notes="It takes qemu-system-x86, busybox-static and kmod; make and the kernel's compiler "
+        "for ``--module``; apt to fetch kernels with. Nothing is installed, /dev/kvm is not "
+        "used, and root is needed for ``--nic`` only.",
+    ),
     "doctor": Page(
         overhead="The ledger is loaded, attached and removed again, once: less than "
         "``nettax stat -d 0.1``, which takes 0.34–0.40 s in all (``python -m bench startup``).",

@@ -85,6 +85,20 @@ class FileValue(NamedTuple):
         return f"{self.path} from {self.old.strip()!r}"
 
 
+class TraceFilter(NamedTuple):
+    """A list of functions in a file of tracefs, which was empty: opening it anew empties it."""
+
+    path: str
+
+    def undo(self) -> None:
+        """Empty it."""
+        with suppress(FileNotFoundError):
+            Path(self.path).write_text("")
+
+    def __str__(self) -> str:
+        return f"{self.path}, from nothing"
+
+
 class Cgroup(NamedTuple):
     """A cgroup, of either version."""
 
@@ -122,9 +136,9 @@ class Child(NamedTuple):
         return f"process {self.pid}"
 
 
-Change: TypeAlias = Namespace | Link | FileValue | Cgroup | Child
+Change: TypeAlias = Namespace | Link | FileValue | TraceFilter | Cgroup | Child
 KINDS: dict[str, type[Change]] = {
-    kind.__name__: kind for kind in (Namespace, Link, FileValue, Cgroup, Child)
+    kind.__name__: kind for kind in (Namespace, Link, FileValue, TraceFilter, Cgroup, Child)
 }
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from nettax.errors import MissingPrivilege, NettaxError, UsageError
 from nettax.host import cgroups, links, namespace
-from nettax.host.changes import Cgroup, Change, Child, FileValue, Link, Namespace
+from nettax.host.changes import Cgroup, Change, Child, FileValue, Link, Namespace, TraceFilter
 from nettax.host.journal import Journal, decode, exclusive, journals
 from nettax.host.privilege import require
 from nettax.host.process import Process, place
@@ -141,6 +141,22 @@ class Host:
                 self._journal.write(number, None)
                 raise
             self._journal.write(number, FileValue(str(path), before, path.read_text()))
+
+    def trace_filter(self, path: Path, functions: Sequence[str]) -> None:
+        """Write names into a list of tracefs that is empty, until the end.
+
+        :raises UsageError: the kernel knows no such function there.
+        :raises MissingPrivilege: the caller may not write it.
+        """
+        text = "\n".join(functions)
+        number = self._record(TraceFilter(str(path)))
+        try:
+            with _explained(path, text):
+                path.write_text(text + "\n")
+        except NettaxError:
+            TraceFilter(str(path)).undo()
+            self._journal.write(number, None)
+            raise
 
     def cgroup(self, label: str, controller: str | None = None) -> Path:
         """Make a cgroup and return its directory.

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Self
 from nettax.errors import MissingPrivilege, NettaxError
 from nettax.kernel import cpus, features
 from nettax.kernel.btf import Btf
-from nettax.kernel.libbpf import TestRunOpts, check, libbpf
+from nettax.kernel.libbpf import KprobeOpts, TestRunOpts, check, libbpf
 
 __all__ = ["Map", "Object", "Program", "ProgramStats", "enable_stats", "new_ring"]
 
@@ -289,6 +289,22 @@ class Object:
                 check(-ctypes.get_errno() or -errno.EINVAL, f"attach {program.name}")
             else:
                 self._links.append(link)
+
+    def attach_kprobe(self, program: Program, function: str, is_return: bool, cookie: int) -> None:
+        """Attach a program to a kernel function's entry or return; it may be attached to several.
+
+        The program sees `cookie`.
+
+        :raises OSError: ENOENT: no such function to probe; EPERM, ENOTSUP: the kernel refuses all
+        """
+        opts = KprobeOpts(sz=ctypes.sizeof(KprobeOpts), bpf_cookie=cookie, retprobe=is_return)
+        link: int | None = libbpf().bpf_program__attach_kprobe_opts(
+            program._handle, function.encode(), ctypes.byref(opts)
+        )
+        if not link:
+            check(-ctypes.get_errno() or -errno.EINVAL, f"probe {function}")
+        else:
+            self._links.append(link)
 
     def detach(self) -> None:
         """Undo every attachment; the programs stay loaded."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from nettax.errors import MissingFeature
 
-__all__ = ["TestRunOpts", "check", "libbpf", "version"]
+__all__ = ["KprobeOpts", "TestRunOpts", "check", "libbpf", "version"]
 
 
 class TestRunOpts(ctypes.Structure):
@@ -35,6 +35,17 @@ class TestRunOpts(ctypes.Structure):
         ("flags", ctypes.c_uint32),
         ("cpu", ctypes.c_uint32),
         ("batch_size", ctypes.c_uint32),
+    )
+
+
+class KprobeOpts(ctypes.Structure):
+    """struct bpf_kprobe_opts (tools/lib/bpf/libbpf.h)."""
+
+    _fields_ = (
+        ("sz", ctypes.c_size_t),
+        ("bpf_cookie", ctypes.c_uint64),
+        ("offset", ctypes.c_size_t),
+        ("retprobe", ctypes.c_bool),
     )
 
 
@@ -70,6 +81,7 @@ def libbpf() -> ctypes.CDLL:
         "bpf_program__set_autoload": (integer, [pointer, ctypes.c_bool]),
         "bpf_program__fd": (integer, [pointer]),
         "bpf_program__attach": (pointer, [pointer]),
+        "bpf_program__attach_kprobe_opts": (pointer, [pointer, text, ctypes.POINTER(KprobeOpts)]),
         "bpf_link__destroy": (integer, [pointer]),
         "bpf_map__fd": (integer, [pointer]),
         "bpf_map__reuse_fd": (integer, [pointer, integer]),

@@ -339,6 +339,35 @@ _LOADS = (
     Field("verdict", "the kind that most runs had"),
 )
 
+_LATENCY = (
+    Field("stage", "of the chain: the whole first; of a function: call, running, waiting"),
+    Field("count", "calls that ended in the time traced"),
+    Field("mean", "of them; exact, as are least, most and in all"),
+    Field("least", "the shortest"),
+    Field("p50", "half took no longer; known to 1.6 %, as are p90 and p99"),
+    Field("p90", "nine of ten took no longer"),
+    Field("p99", "all but one in a hundred took no longer"),
+    Field("most", "the longest"),
+    Field("in all", "their sum: with concurrent calls more than the time traced"),
+    Field("running", "of a call, the time that its task was on a CPU, interrupts included"),
+    Field("waiting", "of a call, the time that its task was off the CPU"),
+    Field("pid", "--by pid: whose process; cgroup and arg likewise"),
+    Field("unmatched", "ends whose begin was not seen: before the trace, or never traced"),
+    Field("abandoned", "begins whose end cannot come any more: cancelled, closed, not traced"),
+    Field("no room", "calls that found none in the tracer's maps"),
+    Field("too deep", "calls beyond 16 of one task within one another"),
+    Field("missed", "probes that the kernel skipped"),
+)
+
+_GRAPH = (
+    Field("count", "calls of the function, from where it stands in the tree"),
+    Field("total", "time in them, interrupts taken out; sleep too, but with --sleeping"),
+    Field("self", "of it what no traced function below had"),
+    Field("median", "of a call"),
+    Field("lost", "events for which the kernel's buffer had no room"),
+    Field("cut", "calls of which only the begin or the end was seen"),
+)
+
 TABLES = {
     "tasks": Table("Tasks", "% of one CPU", _TASK),
     "groups": Table("Tasks added up (--by)", "% of one CPU", _GROUP),
@@ -367,6 +396,8 @@ TABLES = {
     "soak": Table("Soak", "KiB, counts; median [interval]", _SOAK),
     "load": Table("Costs", "µs of CPU for each answer", _LOAD),
     "loads": Table("Comparison", "median of the runs [interval]", _LOADS),
+    "latency": Table("Latency", "a time with its unit, or a count", _LATENCY),
+    "graph": Table("Call tree", "a time with its unit, or a count", _GRAPH),
     "probes": Table("Probes", "a mark, a name, what was found", _PROBE),
 }
 
@@ -383,5 +414,6 @@ VERB_TABLES = {
     "load": ("load", "loads"),
     "canary": ("canary", "calibration", "openssl", "working-set", "canary-watch"),
     "demo": ("demo", "flow"),
+    "trace": ("latency", "graph"),
     "doctor": ("probes",),
 }

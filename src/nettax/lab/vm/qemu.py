@@ -1,0 +1,126 @@
+"""QEMU, as a program to find and a command line to write."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nettax.errors import MissingFeature
+
+__all__ = ["PORTS", "Machine", "program", "version"]
+
+PROGRAM = "qemu-system-x86_64"
+PORTS = ("control", "signals", "stdin", "stdout", "stderr")
+"""The virtio ports that agent.sh opens."""
+
+# nokaslr: the same addresses in every run. tsc=reliable: two CPUs would fall back to hpet. panic=-1
+# with -no-reboot ends QEMU when the kernel panics, and an oops is no state to measure in. The tests
+# of its own ciphers take the kernel half a second.
+_KERNEL = (
+    "console=ttyS0 rdinit=/init panic=-1 oops=panic nokaslr mitigations=off tsc=reliable "
+    "random.trust_cpu=on cryptomgr.notests quiet"
+)
+# Without devices that nobody here uses, whose drivers and firmware take a second of emulation.
+_BOARD = "q35,smm=off,vmport=off,i8042=off,hpet=off"
+_EXACT_KHZ = 1_000_000  # the counter's rate is then one a ns of the guest's time
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What is emulated. Descriptors are this process's, to be passed on."""
+
+    kernel: Path
+    initramfs: int
+    serial: int
+    ports: dict[str, int]
+    cpus: int
+    memory_mib: int
+    exact: bool
+    shares: Sequence[Path] = ()
+    append: str = ""
+    nic: tuple[str, ...] = ()
+    """Words that describe the NIC and its other end."""
+
+    def command(self, counter_khz: int) -> list[str]:
+        """QEMU's command line, which begins with its path.
+
+        ``counter_khz`` is the rate of this machine's cycle counter, which the guest's follows.
+        Emulation in software (TCG) only, whatever the host has: what is measured in the guest, and
+        how long it takes, is then the same everywhere.
+        """
+        # With more than one CPU, icount hangs in QEMU 7.2.
+        engine = "tcg,thread=single" if self.exact else "tcg,thread=multi"
+        words = [program(), "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]
+        words += ["-machine", _BOARD, "-accel", engine, "-cpu", "max"]
+        words += ["-smp", str(self.cpus), "-m", f"{self.memory_mib}M"]
+        if self.exact:
+            words += ["-icount", "shift=1,sleep=off"]
+        words += ["-kernel", str(self.kernel), "-initrd", f"/dev/fd/{self.initramfs}"]
+        words += [
+            "-append",
+            " ".join(filter(None, (_KERNEL, self._clock(counter_khz), self.append))),
+        ]
+        words += ["-chardev", f"socket,id=serial,fd={self.serial}", "-serial", "chardev:serial"]
+        words += ["-device", "virtio-serial-pci"]
+        for name, fd in self.ports.items():
+            words += ["-chardev", f"socket,id={name},fd={fd}"]
+            words += ["-device", f"virtserialport,chardev={name},name={name}"]
+        words += _directory("root", Path("/"), "readonly=on")
+        for number, path in enumerate(self.shares):
+            words += _directory(f"share{number}", path, "readonly=off")
+        return [*words, *self.nic]
+
+    def _clock(self, counter_khz: int) -> str:
+        """Tell the kernel the rate of its counter.
+
+        It would measure that against timers which on a busy host come late, and find a tenth.
+        """
+        if self.exact:
+            return f"tsc_early_khz={_EXACT_KHZ} norandmaps"
+        return f"tsc_early_khz={counter_khz}"
+
+
+def _directory(tag: str, path: Path, mode: str) -> list[str]:
+    """Share a directory by 9p; inode numbers are remapped, lest two file systems share them."""
+    escaped = os.fspath(path).replace(",", ",,")
+    return [
+        "-fsdev",
+        f"local,id={tag},path={escaped},security_model=none,multidevs=remap,{mode}",
+        "-device",
+        f"virtio-9p-pci,fsdev={tag},mount_tag={tag}",
+    ]
+
+
+def program() -> str:
+    """The path of QEMU.
+
+    :raises MissingFeature: it is not installed, or its guests could not run this host's programs.
+    """
+    if os.uname().machine != "x86_64":
+        raise MissingFeature(
+            "guests of the lab are x86-64 and run this host's programs, which are "
+            f"{os.uname().machine}: use an x86-64 host."
+        )
+    path = shutil.which(PROGRAM)
+    if path is None:
+        raise MissingFeature(
+            f"{PROGRAM} is missing, which the lab's guests run in: apt-get install qemu-system-x86"
+        )
+    return path
+
+
+def version() -> tuple[int, int]:
+    """QEMU's version, of which the first two numbers count.
+
+    :raises MissingFeature: it is not installed.
+    """
+    said = subprocess.run([program(), "--version"], capture_output=True, text=True).stdout
+    found = re.search(r"version (\d+)\.(\d+)", said)
+    if not found:
+        raise MissingFeature(f"{program()} does not run: {said.strip() or 'it says nothing'}")
+    return int(found[1]), int(found[2])
