@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,6 +33,9 @@ COLUMNS = (
     ("value", "UBIGINT"),
     ("flags", "VARCHAR"),
 )
+_COLUMNS = ", ".join(f"{name}::{kind} AS {name}" for name, kind in COLUMNS)
+_NULLS = ", ".join(f"NULL::{kind} AS {name}" for name, kind in COLUMNS)
+_NOTHING = f"FROM (VALUES (1)) SELECT {_NULLS} LIMIT 0"
 _SOFTIRQS = (Kind.SOFTIRQ_RAISE, Kind.SOFTIRQ_ENTRY, Kind.SOFTIRQ_EXIT)
 _TASKS = (Kind.SWITCH, Kind.WAKEUP, Kind.MIGRATE, Kind.FORK, Kind.EXIT)
 
@@ -48,23 +52,25 @@ def write(recording: Recording, path: Path) -> int:
         raise MissingFeature(
             "duckdb is missing, which writes Parquet: pip install 'nettax[data]'"
         ) from error
-    columns = ", ".join(f"{name} {kind}" for name, kind in COLUMNS)
     count = 0
     with (
         tempfile.TemporaryDirectory(dir=path.parent, prefix=".nettax-") as scratch,
-        duckdb.connect(f"{scratch}/events", config=_config(scratch)) as database,
+        duckdb.connect(config=_config(scratch)) as database,
     ):
-        database.execute(f"CREATE TABLE events ({columns})")
-        for part in _parts(recording):
-            count += len(part["time_ns"])
-            database.register("part", part)
-            database.execute("INSERT INTO events BY NAME SELECT * FROM part")
-            database.unregister("part")
+        metadata = f"schema: '{SCHEMA}', clock: {_quoted(recording.clock or '')}"
+
+        def copy(query: str, to: str) -> None:
+            options = f"FORMAT parquet, COMPRESSION zstd, KV_METADATA {{{metadata}}}"
+            database.execute(f"COPY ({query}) TO {_quoted(to)} ({options})")
+
         try:
-            database.execute(
-                f"COPY events TO {_quoted(str(path))} (FORMAT parquet, COMPRESSION zstd, "
-                f"KV_METADATA {{schema: '{SCHEMA}', clock: {_quoted(recording.clock or '')}}})"
-            )
+            for number, part in enumerate(_parts(recording)):
+                count += len(part["time_ns"])
+                database.register("part", part)
+                copy(f"FROM part SELECT {_COLUMNS}", f"{scratch}/{number:09}.part")
+                database.unregister("part")
+            parts = f"FROM read_parquet({_quoted(glob.escape(scratch) + '/*.part')})"
+            copy(parts if count else _NOTHING, str(path))
         except duckdb.Error as error:
             raise NettaxError(f"cannot write {path}: {error}") from error
     return count
