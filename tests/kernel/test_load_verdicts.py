@@ -67,7 +67,15 @@ FIRST = (
     Case("a server that sleeps 5 ms", ("latency",), ("--sleep-us=5000",), "threads", connections=8),
     Case("a tenth of a CPU", ("server",), server_quota=0.1),
     Case("a generator on a busy core", ("generator",), busy=("tool",), connections=64),
-    Case("a backlog of 8", ("listen-queue",), ("--backlog=8",), connections=500, duration_s=3),
+    # On one core: the tool connects all before the server accepts any.
+    Case(
+        "a backlog of 8",
+        ("listen-queue",),
+        ("--backlog=8",),
+        connections=500,
+        duration_s=3,
+        together=True,
+    ),
     Case("two small writes", ("delayed-ack",), ("--two-writes=1", "--nodelay=0")),
     Case("closes after each answer", ("one-request",), ("--keep-alive=0",)),
     Case("a neighbour on the server's core", ("disturbed",), busy=("server",), connections=64),
@@ -98,7 +106,6 @@ SECOND = (
     Case("a connection each, as asked for", QUIET, tool="ab", close=True),
     Case("a hundred to a connection", QUIET, ("--max-requests=100",)),
     Case(
-        # On one core, lest the server accept as fast as they come: see the score.
         "a backlog of 4 before a slow server",
         ("listen-queue",),
         ("--backlog=4", "--sleep-us=500"),
