@@ -129,6 +129,11 @@ def test_time_passes_as_it_does_here(guest: Vm) -> None:
     assert last - first == pytest.approx(time.monotonic() - began, rel=0.2)
 
 
+def test_configuration_is_the_kernels_own(guest: Vm) -> None:
+    found = guest.run(["grep", "-c", "^CONFIG_9P_FS=m", f"/boot/config-{guest.kernel.release}"])
+    assert found.stdout == b"1\n", found.stderr
+
+
 def test_modules_of_the_kernel_can_be_loaded(guest: Vm) -> None:
     assert guest.run(["modprobe", "dummy"]).code == 0
     assert b"dummy" in guest.run(["lsmod"]).stdout

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from nettax.functions.backends import checked_name, covering
 from nettax.functions.headers import Definition, Headers
@@ -33,7 +32,8 @@ class Kernel:
     """What the kernel does not tell, and why."""
 
 
-class Step(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Step:
     """One link: a name, what it is, and where that is said."""
 
     name: str

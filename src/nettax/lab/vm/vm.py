@@ -280,8 +280,10 @@ class Vm:
         names = [*_DRIVERS, *([self._nic.driver] if self._nic else [])]
         modules, tree = self.kernel.modules, self.kernel.tree
         binds = {f"/lib/modules/{self.kernel.release}": modules.resolve()} if modules else {}
-        for source in tree.glob("usr/src/*") if tree else ():
-            binds[f"/usr/src/{source.name}"] = source  # where modules' build links lead
+        if tree:
+            binds["/boot"] = tree / "boot"  # its configuration, and System.map
+            for source in tree.glob("usr/src/*"):  # where modules' build links lead
+                binds[f"/usr/src/{source.name}"] = source
         return initramfs.Parts(
             release=self.kernel.release,
             # Of a kernel without modules all is built in, or the guest says what is missing.
