@@ -75,7 +75,7 @@ def main() -> None:
             keep_up(recorder, saving, ended)
             inner_after = net_rx()
             interval = ledger.finish() - ledger.began
-        facts = saving.finish()
+        facts = saving.finish().facts
     lines_outer_after, outer_after = queues(), net_rx()
     seen: Counter[tuple[str, int]] = Counter()
     with NativeRecording(path) as recording:

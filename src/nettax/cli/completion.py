@@ -90,8 +90,8 @@ def _parameter(
     if not option and choices:
         return click.Argument([name], nargs=nargs, required=False, type=click.Choice(choices))
     if not option:
-        offer = ARGUMENTS.get(name, _commands)
-        return click.Argument([name], nargs=nargs, required=False, shell_complete=offer)
+        words = ARGUMENTS.get(name, _commands)
+        return click.Argument([name], nargs=nargs, required=False, shell_complete=words)
     if flag:
         return click.Option([*declared, name], is_flag=True, help=help)
     kind = click.Choice(choices) if choices else click.Path() if file else click.STRING
