@@ -51,7 +51,7 @@ def test_contents(contents: dict[str, bytes]) -> None:
         f"{DATA}/fish/vendor_completions.d/nettax.fish",
     } <= names
     kinds = {Path(name).suffix for name in names if name.startswith("nettax/")}
-    assert kinds == {".py", ".o", ".so", ".json", ".typed", ""}
+    assert kinds == {".py", ".o", ".so", ".json", ".sh", ".typed", ""}
     assert [name for name in names if name.startswith("nettax/") and "." not in name] == [SERVER]
     assert {name.split("/")[0] for name in names} == {
         "nettax",

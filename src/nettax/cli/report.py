@@ -66,7 +66,12 @@ class Shown:
 @click.option("--to", "until", type=_SECONDS, metavar="SECS", help="Until so long after it.")
 @click.option("-p", "--pid", metavar="PID,…", help="These processes or threads only.")
 @click.option("--task", metavar="NAME", help="Tasks of this name only.")
-@click.option("--vector", type=click.Choice(VECTORS), help="In the timeline: with this softirq.")
+@click.option(
+    "--vector",
+    type=click.Choice(VECTORS),
+    metavar="NAME",
+    help="In the timeline: with this softirq, as net_rx or timer.",
+)
 @click.option("--head", type=click.IntRange(min=0), help="The first so many lines of it.")
 @click.option("--tail", type=click.IntRange(min=0), help="The last so many.")
 @click.option("-n", "--rows", type=click.IntRange(min=0), default=15, help="Tasks shown (15).")
