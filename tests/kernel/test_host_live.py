@@ -157,7 +157,8 @@ def test_event_ids_of_a_private_tracefs() -> None:
     ran = subprocess.run(
         [
             *("unshare", "--mount", "sh", "-c"),
-            f'mountpoint -q /sys/kernel/tracing || mount -t tracefs none /sys/kernel/tracing; {sys.executable} -c "{code}"',
+            "mountpoint -q /sys/kernel/tracing || mount -t tracefs none /sys/kernel/tracing; "
+            f'{sys.executable} -c "{code}"',
         ],
         env={**os.environ, "PYTHONPATH": str(Path(tracefs.__file__).parents[2])},
         capture_output=True,
