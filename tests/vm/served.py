@@ -2,19 +2,16 @@
 
 ``python served.py held COUNT``: how many of so many connections that stay open are answered;
 ``stop MODULE ROUNDS [NAME=VALUE…]``: load, connect, unload with the connections live, repeated;
-``count COUNT``: instructions for each connection and each round trip, where the guest counts;
 ``http``: what the server answers to requests, right and wrong.
 """
 
 from __future__ import annotations
 
-import gc
 import json
 import select
 import socket
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -121,28 +118,6 @@ def stop(module: str, rounds: int, parameters: list[str]) -> object:
     return {"counts": counts, "wrong": [x for x in text.splitlines() if any(w in x for w in wrong)]}
 
 
-def count(count: int) -> object:
-    """Instructions: the guest's clock advances by 2 ns with each; the client's own included."""
-    gc.disable()
-    instructions = []
-    for _ in range(2):  # the first time fetches what is needed
-        began = time.monotonic_ns()
-        for _ in range(count):
-            each = socket.socket()
-            each.connect(AT)
-            each.send(b"?")
-            each.recv(1)
-            each.close()
-        middle = time.monotonic_ns()
-        with socket.create_connection(AT) as each:
-            for _ in range(count):
-                each.send(b"?")
-                each.recv(1)
-        took = (middle - began, time.monotonic_ns() - middle)
-        instructions = [ns / 2 / count for ns in took]
-    return instructions
-
-
 def said(request: bytes, pause: float = 0) -> bytes:
     """All that the server answers to bytes, sent at once or one by one."""
     with socket.create_connection(AT) as each:
@@ -178,8 +153,6 @@ def main() -> None:
             done = held(int(words[0]))
         case "stop":
             done = stop(words[0], int(words[1]), words[2:])
-        case "count":
-            done = count(int(words[0]))
         case _:
             done = http()
     print(json.dumps(done))

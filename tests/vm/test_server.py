@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from nettax.experiment import exact
 from nettax.lab.vm import Module, Vm, build, kernels
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(600)]
@@ -84,13 +85,12 @@ def test_http(mode: str, series: str) -> None:
 
 def test_what_each_mode_costs() -> None:
     """A thread for each connection is dearer to begin with, and no dearer to talk to."""
-    costs: dict[str, list[list[float]]] = {}
-    for mode in ("kthread", "workqueue") * 2:
-        with Vm(exact=True, modules=[serving(f"mode={mode}")]) as vm:
-            costs.setdefault(mode, []).append(said(vm, "count", "500"))
-    print("instructions per connection and per round trip:", costs)
-    for first, second in costs.values():
-        assert first == pytest.approx(second, rel=0.005)
-    (thread, talk), (item, talk_too) = costs["kthread"][0], costs["workqueue"][0]
-    assert thread > 1.3 * item
-    assert talk == pytest.approx(talk_too, rel=0.05)
+    connection, talk = exact.compare(
+        exact.setting("mode=kthread"), exact.setting("mode=workqueue"), count=500
+    )
+    print("instructions:", connection, talk)
+    assert connection.spread < 0.005
+    assert talk.spread < 0.005
+    assert connection.differs
+    assert connection.ratio > 1.3
+    assert talk.ratio == pytest.approx(1, abs=0.05)
