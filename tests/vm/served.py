@@ -94,6 +94,8 @@ def ends(each: socket.socket) -> bool:
 
 def stop(module: str, rounds: int, parameters: list[str]) -> object:
     """Connections of every kind, live when the module goes."""
+    for name in ("rmem", "wmem"):  # so that buffers are soon full
+        Path(f"/proc/sys/net/ipv4/tcp_{name}").write_text("4096 16384 65536")
     counts = []
     for _ in range(rounds):
         subprocess.run(["insmod", module, *parameters], check=True)
