@@ -32,6 +32,7 @@ def test_contents(sdist: Path) -> None:
         "README.md",
         "contrib",
         "hatch_build.py",
+        "kmod",
         "pyproject.toml",
         "src",
     }

@@ -29,6 +29,7 @@ VERBS = {
     "demo": "See it: what top says a program got, and what it got.",
     "trace": "How long kernel functions take, what they call, why one cannot be traced.",
     "lab": "Another kernel to try things on: in an emulated machine, with this host's files.",
+    "kmod": "A server inside the kernel, to measure what such servers cost.",
     "doctor": "What this host can measure, what not, and what would help.",
     "undo": "Undo what a killed nettax left on this host.",
 }

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from nettax.cli.lab_compare import compare
 from nettax.cli.record import Amount
 from nettax.host import Host
 from nettax.lab.vm import Module, Vm, kernels
@@ -25,6 +26,7 @@ Examples:
   nettax lab vm run --exact -- python3 count.py
   nettax lab vm run --nic virtio --queues 2 -- cat /proc/interrupts
   nettax lab vm run --module ./hello --share out -- sh -c 'dmesg > out/log'
+  nettax lab vm compare mode=kthread mode=workqueue
   nettax lab vm list
   nettax lab vm clean 6.12
 """
@@ -45,6 +47,9 @@ def command() -> None:
 @command.group()
 def vm() -> None:
     """Kernels in an emulated machine, with this host's files."""
+
+
+vm.add_command(compare)
 
 
 @vm.command()

@@ -199,6 +199,22 @@ PAGES = {
         "for ``--module``; apt to fetch kernels with. Nothing is installed, /dev/kvm is not "
         "used, and root is needed for ``--nic`` only.",
     ),
+    "kmod": Page(
+        overhead="Nothing but what the server itself does; it counts on each CPU apart.",
+        exits=(("1", "the kernel refused the module or its parameters; its log tells why"),),
+        files=(
+            ("/sys/module/nettax_server/parameters", "How it was loaded."),
+            ("/sys/kernel/debug/nettax_server/stats", "Its counters."),
+            (
+                "$XDG_CACHE_HOME/nettax, or ~/.cache/nettax",
+                "Modules that were built: ``nettax lab vm clean`` removes them.",
+            ),
+        ),
+        see_also=("nettax-lab(1)", "insmod(8)", "ip-netns(8)"),
+        notes="``build`` takes the kernel's headers, make and its compiler; ``load`` and "
+        "``unload`` take CAP_SYS_MODULE, and counters a debugfs that can be read. What is loaded "
+        "stays until it is unloaded: it is no change that ``nettax undo`` undoes.",
+    ),
     "doctor": Page(
         overhead="The ledger is loaded, attached and removed again, once: less than "
         "``nettax stat -d 0.1``, which takes 0.34–0.40 s in all (``python -m bench startup``).",

@@ -1,0 +1,96 @@
+"""The server in the kernel: right answers, bounded work items, and a clean end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nettax.experiment import exact
+from nettax.lab.vm import Module, Vm, build, kernels
+
+pytestmark = [pytest.mark.full, pytest.mark.timeout(600)]
+SOURCE = Path(__file__).parents[2] / "kmod"
+SERVED = Path(__file__).with_name("served.py")
+MODES = ("kthread", "workqueue", "workqueue-unbound")
+
+
+def said(vm: Vm, *words: str) -> Any:
+    result = vm.run(["python3", "-IS", str(SERVED), *words])
+    assert result.code == 0, result.stderr.decode()
+    return json.loads(result.stdout)
+
+
+def serving(*parameters: str) -> Module:
+    return Module(SOURCE, parameters)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_unloaded_with_live_connections(mode: str) -> None:
+    """50 times: threads and slabs are as after the first rounds."""
+    module = build.built(kernels.find("6.1"), serving()).files[0]
+    with Vm() as vm:
+        found = said(vm, "stop", str(module), "50", f"mode={mode}")
+    assert found["wrong"] == []
+    for first, last in zip(found["counts"][9], found["counts"][-1], strict=True):
+        assert last - first < 40, "not one for each of 40 rounds, let alone each connection"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "answered"),
+    [
+        (("mode=kthread",), 400),
+        (("mode=workqueue",), 256),
+        (("mode=workqueue", "max_active=512"), 400),
+    ],
+)
+def test_held_connections(parameters: tuple[str, ...], answered: int) -> None:
+    """A work item that waits is active, and 256 are by default: workqueue.h, WQ_DFL_ACTIVE."""
+    with Vm(cpus=1, modules=[serving(*parameters, "backlog=512")]) as vm:
+        assert said(vm, "held", "400") == answered
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_http(mode: str, series: str) -> None:
+    with Vm(series, modules=[serving("protocol=http", f"mode={mode}", "timeout_ms=1000")]) as vm:
+        found = said(vm, "http")
+    assert found == {
+        "plain": [200],
+        "pipelined": [200, 200, 200],
+        "head": [200, 200],
+        "old": [200],
+        "old kept": [200, 200],
+        "closed": [200],
+        "elsewhere": [404, 200],
+        "length": [405, 200],
+        "chunks": [405, 200],
+        "no host": [400],
+        "bare LF": [400],
+        "folded": [400],
+        "both": [400],
+        "lengths": [400],
+        "much": [413],
+        "long": [414],
+        "large": [431],
+        "unknown": [501],
+        "version": [505],
+        "coding": [501],
+        "expects": [417],
+        "slow": [408],
+        "nothing": [],
+    }
+
+
+def test_what_each_mode_costs() -> None:
+    """A thread for each connection is dearer to begin with, and no dearer to talk to."""
+    connection, talk = exact.compare(
+        exact.setting("mode=kthread"), exact.setting("mode=workqueue"), count=500
+    )
+    print("instructions:", connection, talk)
+    assert connection.spread < 0.005
+    assert talk.spread < 0.005
+    assert connection.differs
+    assert connection.ratio > 1.3
+    assert talk.ratio == pytest.approx(1, abs=0.05)
