@@ -67,7 +67,7 @@ def test_what_the_build_writes_down_is_enough(
 
 def test_groups() -> None:
     assert offered("lab", "") == ["vm"]
-    assert offered("lab", "vm", "") == ["clean", "list", "run"]
+    assert offered("lab", "vm", "") == ["clean", "compare", "list", "run"]
     assert offered("lab", "vm", "run", "--nic", "") == ["virtio", "igb"]
     assert "--exact" in offered("lab", "vm", "run", "--")
 
