@@ -79,7 +79,8 @@ def test_the_file_holds_what_perf_script_prints(
         accounts = replayed(recording)
     assert recording.damage == []
     assert recording.vectors == frozenset({3})
-    whole = runs(events[np.isin(events["cpu"], (victim, EVERY_CPU))])
+    numbers = sorted(set(events["cpu"].tolist()) - {EVERY_CPU})
+    whole = [runs(events[np.isin(events["cpu"], (cpu, EVERY_CPU))]) for cpu in numbers]
     events = events[events["kind"] != Kind.LOST]
     with open_recording(printed(path)) as text:
         expected = np.concatenate(list(text.chunks()))
@@ -88,8 +89,12 @@ def test_the_file_holds_what_perf_script_prints(
     assert recording.tables.irqs == text.tables.irqs
     assert recording.tables.devices == text.tables.devices
 
-    (cpu,) = (row for row in accounts.cpus if row.cpu == victim)
-    assert cpu.softirq_count["net_rx"] == whole > 0
-    polls = events[(events["kind"] == Kind.NAPI_POLL) & (events["cpu"] == victim)]
-    assert cpu.packets == polls["a"].sum() > 0
+    # On all CPUs: this host may hide all of what comes over one task of its supervisor's.
+    assert [row.cpu for row in accounts.cpus] == numbers
+    assert [row.softirq_count["net_rx"] for row in accounts.cpus] == whole
+    polls = events[events["kind"] == Kind.NAPI_POLL]
+    packets = [int(polls["a"][polls["cpu"] == cpu].sum()) for cpu in numbers]
+    assert [row.packets for row in accounts.cpus] == packets
+    assert sum(whole) > 0
+    assert sum(packets) > 0
     assert ("own_ns" in accounts.unknown) == ("sched:sched_switch" not in " ".join(more))
