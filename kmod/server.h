@@ -8,15 +8,11 @@
 #include <linux/types.h>
 #include <linux/workqueue.h>
 
-#define SERVER_BUFFER 8192 /* bytes; the longest head of a request, the most echoed at once */
-* /
+/* Bytes: the longest head of a request, and the most that is echoed at once. */
+#define SERVER_BUFFER 8192
 
-    /* Who runs a connection: a thread of its own, or an item of a workqueue, until it is closed. */
-    enum server_mode {
-	    MODE_KTHREAD,
-	    MODE_WORKQUEUE,
-	    MODE_WORKQUEUE_UNBOUND
-    };
+/* Who runs a connection: a thread of its own, or an item of a workqueue, until it is closed. */
+enum server_mode { MODE_KTHREAD, MODE_WORKQUEUE, MODE_WORKQUEUE_UNBOUND };
 
 enum server_protocol { PROTOCOL_ECHO, PROTOCOL_HTTP };
 
