@@ -170,17 +170,20 @@ def test_the_same_by_perf(tmp_path: Path) -> None:
     """perf's record of the same events, paired here, has each time to within its own cost."""
     events = "workqueue:workqueue_queue_work,workqueue:workqueue_execute_start"
     data = tmp_path / "perf.data"
-    record = ["perf", "record", "-q", "-a", "-k", "CLOCK_MONOTONIC", "-e", events, "-o", str(data)]
+    alone = ["unshare", "--mount"]  # perf mounts tracefs, and leaves it so
+    record = [*alone, "perf", "record", "-q", "-a", "-k", "CLOCK_MONOTONIC", "-e", events]
     script = (
         "from nettax.experiment.trace_cost import STIMULI\n"
         f"with STIMULI['workqueue']() as once: [once() for _ in range({RUNS})]"
     )
     seen = traced(
         Latency(["workqueue"], by="arg"),
-        lambda: subprocess.run([*record, "--", sys.executable, "-c", script], check=True),
+        lambda: subprocess.run(
+            [*record, "-o", data, "--", sys.executable, "-c", script], check=True
+        ),
     )
     printed = subprocess.run(
-        ["perf", "script", "--ns", "-i", str(data), "-F", "time,event,trace"],
+        [*alone, "perf", "script", "--ns", "-i", str(data), "-F", "time,event,trace"],
         capture_output=True,
         text=True,
         check=True,
