@@ -6,8 +6,9 @@ from tests.unit.test_record_file import _btf_section
 
 from nettax.functions.chains import CHAINS, FUNCTION_STAGES
 from nettax.functions.histogram import SLOT_BITS
-from nettax.functions.latency import _NR_STAGES, BY, OBJECTS
+from nettax.functions.latency import _NR_STAGES, BY
 from nettax.kernel.btf import Btf
+from nettax.kernel.programs import OBJECTS
 
 
 def test_chains_and_stages_are_numbered_alike() -> None:

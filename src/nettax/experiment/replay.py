@@ -136,7 +136,6 @@ def _cpu_share(account: CpuAccount, recording: Recording, sliced: bool) -> CpuSh
 
 
 def _task_share(account: TaskAccount, tables: Tables) -> TaskShare:
-    charges = Charges(account.sums)
     task = tables.tasks.at(account.pid, account.last_ns) or Task(account.pid, 0, f":{account.pid}")
     return TaskShare(
         pid=account.pid,
@@ -148,14 +147,6 @@ def _task_share(account: TaskAccount, tables: Tables) -> TaskShare:
         cpu=account.cpu,
         exited=account.exited,
         followed=False,
-        billed_ns=charges.billed_ns,
-        oncpu_ns=charges.oncpu_ns,
-        own_ns=charges.own_ns,
-        stolen_ns=charges.stolen_ns,
-        stolen_by_trigger_ns=charges.stolen_by_trigger_ns,
-        displaced_ns=charges.displaced_ns,
-        wait_ns=charges.wait_ns,
-        interrupts=charges.interrupts,
-        switches=charges.switches,
+        **Charges(account.sums).fields(),
         toll_ns=None,
     )

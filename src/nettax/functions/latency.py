@@ -7,17 +7,15 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import NamedTuple, Self
 
-from nettax.errors import MissingFeature, NettaxError, UsageError
+from nettax.errors import MissingFeature, UsageError
 from nettax.functions.chains import CHAINS, FUNCTION_STAGES
 from nettax.functions.histogram import Histogram
-from nettax.kernel import bpf, features, vmlinux
+from nettax.kernel import bpf, features, programs, vmlinux
 
 __all__ = ["BY", "Doubts", "Latency", "LatencyReading", "Stage"]
 
-OBJECTS = Path(__file__).parent.parent / "bpf"
 BY = ("nothing", "pid", "cgroup", "arg")  # enum by in bpf/latency.h
 _NR_STAGES = 8
 _CHAINS = tuple(CHAINS)
@@ -147,17 +145,9 @@ class Latency:
         :raises MissingPrivilege: CAP_BPF or CAP_PERFMON is lacking
         """
         self._check()
+        self._object, self._raw = programs.by_either("latency", self._loaded, self._raw)
         try:
-            if not self._raw:
-                try:
-                    self._start("latency.bpf.o")
-                except MissingFeature:
-                    raise
-                except OSError:  # some kernels verify BTF-typed programs but refuse to attach them
-                    self._object.close()
-                    self._raw = True
-            if self._raw:
-                self._start("latency.raw.bpf.o")
+            self._start()
         except BaseException:
             self.close()
             raise
@@ -177,13 +167,10 @@ class Latency:
                 "be others' too"
             )
 
-    def _start(self, name: str) -> None:
-        path = OBJECTS / name
-        if not path.exists():
-            raise NettaxError(f"{path} is missing: nettax was not built. Reinstall it")
+    def _loaded(self, path: Path) -> bpf.Object:
         chains = set(self._chains)
         followed = bool(self._functions or "workqueue" in chains)
-        self._object = bpf.Object(
+        loaded = bpf.Object(
             str(path),
             wanted=self._wanted,
             constants={
@@ -203,6 +190,14 @@ class Latency:
                 "readers": _IN_FLIGHT if "tcp-read" in chains else 1,
             },
         )
+        try:
+            self._attach(loaded)
+        except BaseException:
+            loaded.close()
+            raise
+        return loaded
+
+    def _start(self) -> None:
         self._slots = self._object.map("slots")
         self._names = self._object.map("names")
         self._key = self._object.btf.layout("slot_key").leading("group")
@@ -210,7 +205,6 @@ class Latency:
         self._slot, self._slot_size = slot.leading("most_ns"), slot.size
         told = ("unmatched", "abandoned", "no_room", "too_deep")
         self._told = [self._object.variable(name) for name in told]
-        self._attach()
 
     def _wanted(self, section: str) -> bool:
         if section in _FUNCTION_PROGRAMS:
@@ -220,17 +214,16 @@ class Latency:
             return True
         return any(section in CHAINS[chain].tracepoints for chain in self._chains)
 
-    def _attach(self) -> None:
-        programs = self._object.programs
+    def _attach(self, loaded: bpf.Object) -> None:
         # What goes on in the meantime has no end without a begin, but for what began before.
         later = {"workqueue_queue_work", "softirq_raise", "sched_process_fork", "tcp_probe"}
-        tracepoints = [p for name, p in programs.items() if name not in _FUNCTION_PROGRAMS]
-        self._object.attach(sorted(tracepoints, key=lambda program: program.name in later))
+        tracepoints = [p for name, p in loaded.programs.items() if name not in _FUNCTION_PROGRAMS]
+        loaded.attach(sorted(tracepoints, key=lambda program: program.name in later))
         for number, function in enumerate(self._functions):
             for name in reversed(_FUNCTION_PROGRAMS):
-                is_return = name == "function_return"
+                program, is_return = loaded.programs[name], name == "function_return"
                 try:
-                    self._object.attach_kprobe(programs[name], function, is_return, cookie=number)
+                    loaded.attach_kprobe(program, function, is_return, cookie=number)
                 except OSError as error:
                     raise MissingFeature(
                         f"cannot probe {function}: the kernel knows no such function, or forbids "
@@ -283,12 +276,7 @@ class Latency:
         if hasattr(self, "_object"):
             self._object.close()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from nettax.errors import MissingFeature, NettaxError, UsageError
 from nettax.kernel import bpf, cpus, features, percpu, vmlinux
 
-__all__ = ["attach", "attached", "check_kernel", "online_of"]
+__all__ = ["OBJECTS", "attach", "attached", "by_either", "check_kernel", "online_of"]
 
 OBJECTS = Path(__file__).parent.parent / "bpf"
 
@@ -74,10 +74,10 @@ def attached(
             return False
         return tracepoint in called or vmlinux.tracepoint_arguments(tracepoint) is not None
 
-    def load(name: str) -> bpf.Object:
-        with _file(name, edit) as path:
+    def load(path: Path) -> bpf.Object:
+        with _edited(path, edit) as file:
             loaded = bpf.Object(
-                path,
+                file,
                 wanted=wanted,
                 constants={
                     "has_prev_state": vmlinux.tracepoint_arguments("sched_switch") == 4,
@@ -94,12 +94,32 @@ def attached(
             raise
         return loaded
 
+    return by_either(name, load, raw)
+
+
+def by_either(
+    name: str, load: Callable[[Path], bpf.Object], raw: bool = False
+) -> tuple[bpf.Object, bool]:
+    """Have the object NAME loaded and attached, by BTF or else by raw tracepoints.
+
+    `load` is given its file. Returns, too, whether it had to be, or with `raw` was to be, by raw
+    tracepoints.
+
+    :raises NettaxError: the object is missing, or the kernel refuses both
+    """
     if not raw:
         try:
-            return load(f"{name}.bpf.o"), False
+            return load(_built(f"{name}.bpf.o")), False
         except OSError:
             pass  # some kernels verify BTF-typed programs but refuse to attach them
-    return load(f"{name}.raw.bpf.o"), True
+    return load(_built(f"{name}.raw.bpf.o")), True
+
+
+def _built(name: str) -> Path:
+    path = OBJECTS / name
+    if not path.exists():
+        raise NettaxError(f"{path} is missing: nettax was not built. Reinstall it")
+    return path
 
 
 def attach(loaded: bpf.Object, called: Collection[str]) -> None:
@@ -114,11 +134,8 @@ def attach(loaded: bpf.Object, called: Collection[str]) -> None:
 
 
 @contextmanager
-def _file(name: str, edit: Callable[[bytes], bytes] | None) -> Iterator[str]:
+def _edited(path: Path, edit: Callable[[bytes], bytes] | None) -> Iterator[str]:
     """The path of a BPF object, or of an edited copy in memory."""
-    path = OBJECTS / name
-    if not path.exists():
-        raise NettaxError(f"{path} is missing: nettax was not built. Reinstall it")
     if edit is None:
         yield str(path)
         return

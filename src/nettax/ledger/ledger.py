@@ -6,7 +6,6 @@ import errno
 import os
 import time
 from collections.abc import Iterable, Mapping
-from types import TracebackType
 from typing import Any, Self
 
 from nettax.errors import MissingFeature, NettaxError
@@ -299,12 +298,7 @@ class Ledger:
             os.close(self._stats_fd)
             self._stats_fd = None
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, Popen, TimeoutExpired
-from types import TracebackType
 from typing import Self
 
 from nettax.errors import NettaxError, UsageError
@@ -103,12 +102,7 @@ class Engine:
             os.close(self._fd)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """End it; it holds nothing that wants tidying, so at once."""
         if self._process is not None:
             with self._process:

@@ -6,12 +6,10 @@ import errno
 import struct
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
-from nettax.bpf import __path__ as _OBJECTS
-from nettax.errors import MissingFeature, NettaxError
-from nettax.kernel import bpf, vmlinux
+from nettax.errors import MissingFeature
+from nettax.kernel import bpf, programs, vmlinux
 from nettax.kernel.features import require_host_pids
 
 __all__ = ["SocketErrors"]
@@ -36,34 +34,13 @@ class SocketErrors:
             raise MissingFeature(
                 f"the kernel has no tracepoint sock:{_TRACEPOINT}: it came in 6.3."
             )
-        path = Path(_OBJECTS[0]) / "errors.bpf.o"
-        if not path.exists():
-            raise NettaxError(f"{path} is missing: nettax was not built. Reinstall it")
-        try:
-            self._object = self._loaded(path)
-        except OSError:  # no attaching by BTF
-            self._object = self._loaded(path.with_name("errors.raw.bpf.o"))
+        self._object, _ = programs.by_either("errors", _loaded)
         self._failures = self._object.map("failures")
-
-    @staticmethod
-    def _loaded(path: Path) -> bpf.Object:
-        loaded = bpf.Object(str(path), wanted=lambda tracepoint: True)
-        try:
-            loaded.attach(list(loaded.programs.values()))
-        except BaseException:
-            loaded.close()
-            raise
-        return loaded
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Take the programs out again."""
         self._object.close()
 
@@ -77,3 +54,13 @@ class SocketErrors:
                 key = OPERATIONS[operation], errno.errorcode.get(number, str(number))
                 found[key] = found.get(key, 0) + int.from_bytes(value, "little")
         return found
+
+
+def _loaded(path: Path) -> bpf.Object:
+    loaded = bpf.Object(str(path), wanted=lambda tracepoint: True)
+    try:
+        loaded.attach(list(loaded.programs.values()))
+    except BaseException:
+        loaded.close()
+        raise
+    return loaded

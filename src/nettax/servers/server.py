@@ -9,7 +9,6 @@ import select
 from collections.abc import Iterable
 from pathlib import Path
 from subprocess import PIPE, Popen, TimeoutExpired
-from types import TracebackType
 from typing import IO, Any, Literal, Self, TypedDict, Unpack, cast
 
 from nettax.errors import NettaxError, UsageError
@@ -137,12 +136,7 @@ class Server:
         self.port = int(line)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """End it; it closes what is open."""
         self._end()
 
