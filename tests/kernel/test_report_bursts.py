@@ -20,7 +20,7 @@ from nettax.lab import Testbed
 pytestmark = pytest.mark.skipif(PERF is None, reason="needs perf: apt install linux-perf")
 
 LINE = re.compile(
-    r"^\s*(?P<comm>.*?)\s+\d+(?:/\d+)?\s+\[(?P<cpu>\d+)\]\s+(?P<s>\d+)\.(?P<ns>\d{9}):\s+"
+    r"^\s*(?P<comm>.*?)\s+-?\d+(?:/-?\d+)?\s+\[(?P<cpu>\d+)\]\s+(?P<s>\d+)\.(?P<ns>\d{9}):\s+"
     r"\w+:(?P<event>\w+):\s+(?P<what>.*)$"
 )
 WORK = re.compile(r"work (-?\d+) budget (\d+)")
