@@ -3,8 +3,10 @@
 The fixtures are each tool's two streams and files as nettax asks for them. Plain: the reference
 server `threads http` that sleeps 8 ms (htstress: 200 requests); closes: the same, --keep-alive=0;
 stalls: it sleeps 300 ms; 404: Python's http.server, which sleeps 20 ms (nginx for ab); refused: a
-port without a server. iperf3 and sockperf are on their own servers; of sockperf's log, every 12th
-message is kept. A file's directory is DIR. udp of iperf3: at 100 Mbit/s, 1000 bytes a datagram.
+port without a server. iperf3, netperf and sockperf are on their own servers; of sockperf's log,
+every 12th or 24th message is kept. A file's directory is DIR. udp of iperf3: at 100 Mbit/s, 1000
+bytes a datagram; udp-3: three at 50; tcp-4: four. under-load: 20,000 messages a second; rr:
+netperf's request and response.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ from nettax.load.wrk import uncorrected
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "load"
 CAPTURED = sorted(path.name for path in FIXTURES.iterdir())
 FAILED = [
-    name for name in CAPTURED if name.endswith("refused") and name.startswith(("wrk", "ip", "ht"))
+    name
+    for name in CAPTURED
+    if name.endswith("refused") and name.startswith(("wrk", "ip", "ht", "netperf"))
 ]
 FINE = [name for name in CAPTURED if name not in FAILED]
 
@@ -37,8 +41,14 @@ def tool_of(name: str) -> Tool:
 def job_of(name: str) -> Job:
     connections = 2 if name.endswith(("404", "refused")) else 4
     kind = tool_of(name).kinds[0]
+    if "-throughput" in name:
+        kind = "stream"
+    elif "-rr-" in name:
+        kind = "echo"
     job = Job(kind, "127.0.0.1", 80, connections=connections)
-    return replace(job, protocol="udp") if name.endswith("udp") else job
+    if "under-load" in name:
+        job = replace(job, rate=20_000)
+    return replace(job, protocol="udp") if "udp" in name.split("-") else job
 
 
 def said(name: str) -> Said:
@@ -58,7 +68,7 @@ def test_captured(name: str) -> None:
         return
     if result.unit == "request" and not result.made_up:
         assert result.latency.total == result.done
-    if result.done and "sockperf" not in name and name != "ab-2.3-404":
+    if result.unit == "request" and result.done and name != "ab-2.3-404":
         slept = {"stalls": 300e6, "404": 20e6}.get(name.rpartition("-")[2], 8e6)
         least = result.latency.quantile(0.01)
         assert least is not None and least > 0.98 * slept
@@ -90,18 +100,66 @@ def test_http_requests_and_errors() -> None:
 
 
 def test_streams() -> None:
-    tcp = next(parsed(name) for name in FINE if name.startswith("iperf3") and name.endswith("tcp"))
-    udp = next(parsed(n) for n in FINE if n.startswith("iperf3") and n.endswith("udp"))
+    tcp, four = parsed("iperf3-3.12-tcp"), parsed("iperf3-3.12-tcp-4")
     assert (tcp.unit, tcp.connections) == ("MB", 2)
-    assert tcp.bytes is not None and tcp.done == tcp.bytes // 10**6
+    assert (four.unit, four.connections) == ("MB", 5)
+    for result in (tcp, four, parsed("netperf-2.7.0-tcp")):
+        assert result.bytes is not None and result.done == result.bytes // 10**6
     # 100 Mbit/s of 1000 bytes a datagram; what was sent is lost or arrived.
+    udp = parsed("iperf3-3.12-udp")
     assert udp.unit == "datagram" and udp.done + udp.errors["lost"] == 12_492
-    assert udp.bytes == 1000 * udp.done
+    # Three at 50 Mbit/s.
+    assert parsed("iperf3-3.12-udp-3").done == pytest.approx(3 * 6250, rel=0.001)
+    by_netperf = parsed("netperf-2.7.0-udp")
+    assert by_netperf.done + by_netperf.errors["lost"] == 63_477
+    for result in (udp, by_netperf):
+        assert result.bytes == 1000 * result.done
+    sent = parsed("sockperf-3.7-no.git-throughput-udp")
+    assert sent.done == 105_224 and "sent" in sent.note
+
+
+def test_what_a_server_under_load_did_not_answer() -> None:
+    result = parsed("sockperf-3.7-no.git-under-load-udp")
+    assert (result.done, result.errors) == (19_963, {"not answered": 47})
+
+
+@pytest.mark.parametrize("name", ["netperf-2.7.0-rr-tcp", "netperf-2.7.0-rr-udp"])
+def test_netperf_is_as_its_percentiles_and_mean_say(name: str) -> None:
+    result, told = parsed(name), dict(line.split("=") for line in said(name).out.split())
+    assert result.latency is not None and result.latency.total == result.done
+    for share, key in ((0, "MIN"), (0.5, "P50"), (0.9, "P90"), (0.99, "P99"), (1, "MAX")):
+        exact = float(told[f"{key}_LATENCY"]) * 1000
+        # A histogram's bucket, and a step of the tail.
+        assert result.latency.quantile(share) == pytest.approx(exact, rel=0.05)
+    assert result.mean_ns == pytest.approx(float(told["MEAN_LATENCY"]) * 1000)
+    assert result.latency.mean_ns == pytest.approx(result.mean_ns, rel=0.1)
+
+
+@given(st.lists(st.integers(0, 10**9), min_size=7, max_size=7))
+def test_whatever_netperf_counts_is_in_its_histogram(values: list[int]) -> None:
+    """Percentiles from its own coarse buckets lie beyond its least and most at times."""
+    done, mean, *times = values
+    times[1:4] = sorted(times[1:4])
+    names = ("MIN", "P50", "P90", "P99", "MAX")
+    lines = [f"{name}_LATENCY={us}" for name, us in zip(names, times, strict=True)]
+    lines += ["PROTOCOL=TCP", "ELAPSED_TIME=1.00", f"MEAN_LATENCY={mean}.00"]
+    calls = ("LOCAL_SEND_CALLS", "LOCAL_RECV_CALLS", "LOCAL_BYTES_RECVD", "REMOTE_RECV_CALLS")
+    lines += [f"{key}={done}" for key in (*calls, "REMOTE_BYTES_RECVD")]
+    output = Said("\n".join([*lines, "LOCAL_TRANSPORT_RETRANS=0"]))
+    job = Job("echo", "127.0.0.1", 80)
+    if times[0] > times[-1]:
+        with pytest.raises(NettaxError, match="cannot read what"):
+            TOOLS["netperf"].parse(job, output)
+        return
+    latency = TOOLS["netperf"].parse(job, output).latency
+    assert latency is not None and latency.total == done
+    middle = latency.quantile(0.5)
+    assert middle is None or 0.98 * times[0] * 1000 <= middle <= 1.02 * times[-1] * 1000 + 1
 
 
 def test_sum_received_of_iperf3_is_not_asked_for_its_bytes() -> None:
     """3.12 marks it as the sender's; the streams' receivers are what counts."""
-    name = next(name for name in FINE if name.endswith("tcp"))
+    name = "iperf3-3.12-tcp"
     told = json.loads(said(name).out)
     told["end"]["sum_received"]["bytes"] = 1
     assert TOOLS["iperf3"].parse(job_of(name), Said(json.dumps(told))) == parsed(name)
@@ -162,6 +220,16 @@ def test_unknown_and_absent_tools() -> None:
     absent = Tool("x", "no-such-program", None, (), (), TOOLS["ab"].version, lambda *_: [], parsed2)
     with pytest.raises(UsageError, match="not in Debian"):
         absent.find()
+    with pytest.raises(UsageError, match=r"apt install netperf, .* non-free"):
+        replace(TOOLS["netperf"], program="no-such-program").find()
+    with pytest.raises(UsageError, match="oha is not supported: it has no Debian package"):
+        tools("http", "oha")
+
+
+def test_a_tool_that_was_killed_says_nothing() -> None:
+    for name in TOOLS:
+        with pytest.raises(NettaxError, match="cannot read what"):
+            TOOLS[name].parse(Job(TOOLS[name].kinds[0], "127.0.0.1", 80), Said(""))
 
 
 def parsed2(job: Job, told: Said) -> Result:

@@ -43,7 +43,7 @@ DEFAULT: dict[Kind, str] = {"http": "wrk", "echo": "nettax", "stream": "iperf3"}
     "--tool",
     "names",
     metavar="TOOL,…",
-    help="wrk, ab, h2load, htstress, nettax; sockperf, nettax; iperf3.",
+    help="wrk, ab, h2load, htstress, nettax; sockperf, netperf, nettax; iperf3, netperf.",
 )
 @click.option("-c", "--connections", type=click.IntRange(1, 60_000), help="At once (16; else 1).")
 @click.option("-t", "--threads", type=click.IntRange(1, 1024), default=1, help="Of the tool (1).")
@@ -120,8 +120,9 @@ def command(
     with ExitStack() as stack:
         host = stack.enter_context(Host())
         netns = own_network(host) if alone else None
+        by_tcp = any(tool.meets_by_tcp for tool in chosen)
         target = stack.enter_context(
-            _server(host, job, port or job.port, words, server_cpu, netns, pid)
+            _server(host, job, port or job.port, words, server_cpu, netns, pid, by_tcp)
         )
         if burst:
             from nettax.cli.load_burst import show_burst
@@ -224,9 +225,9 @@ def _server(
     server_cpu: str | None,
     netns: str | None,
     pid: int | None,
+    by_tcp: bool,
 ) -> Iterator[Target]:
-    # iperf3 meets at a TCP port for UDP, too.
-    protocol = "tcp" if job.kind == "stream" else job.protocol
+    protocol = "tcp" if by_tcp else job.protocol
     if not words:
         yield found(port, pid=pid, protocol=protocol)
         return

@@ -81,7 +81,9 @@ def evidence(run: LoadRun) -> Evidence:
     """What of a run decides."""
     elapsed, result, counters = run.result.elapsed_ns, run.result, run.counters
     latency = result.latency if result.latency and result.latency.total else None
-    mean_ns = latency.mean_ns if latency and not result.made_up else None
+    mean_ns = result.mean_ns
+    if mean_ns is None and latency and not result.made_up:
+        mean_ns = latency.mean_ns
     connections = run.job.connections
     both = set(run.server.cpus) | set(run.generator.cpus)
     cpus = [cpu for cpu in run.cpus if cpu.cpu in both] or list(run.cpus)
@@ -99,7 +101,8 @@ def evidence(run: LoadRun) -> Evidence:
         reconnects=max(0, run.opened - connections),
         wants_keep_alive=requests and run.job.keep_alive,
         mean_ms=None if mean_ns is None else mean_ns / 1e6,
-        residual=None if mean_ns is None else 1 - result.rate * mean_ns / 1e9 / connections,
+        # A stream waits for no answer: its rate has nothing to do with how long one is on its way.
+        residual=1 - result.rate * mean_ns / 1e9 / connections if mean_ns and requests else None,
         at_40_ms=None if latency is None else _between(latency, *PLATEAU_NS) / latency.total,
         delayed_acks=counters["TcpExt.DelayedACKs"] / max(1, result.done) if requests else None,
         unacknowledged=run.sockets.unacknowledged / max(1, run.sockets.established),

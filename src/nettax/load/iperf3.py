@@ -92,4 +92,5 @@ TOOL = Tool(
     version=re.compile(r"^iperf (\S+)", re.M),
     command=command,
     parse=parse,
+    meets_by_tcp=True,
 )

@@ -71,7 +71,7 @@ class Result:
     unit: str
     """What `done` counts: request, message, datagram, or MB (10^6 bytes) of a TCP stream."""
     done: int
-    """Those that were answered (streams: received)."""
+    """Those that were answered (streams: received, or sent where the note says so)."""
     elapsed_ns: int
     """By the tool's own clock."""
     errors: Mapping[str, int]
@@ -85,6 +85,8 @@ class Result:
     """What to know of its figures."""
     made_up: bool = False
     """Whether there are latencies among them of requests that were never made."""
+    mean_ns: float | None = None
+    """The mean latency, where the tool tells it apart and its histogram is coarse."""
 
     @property
     def rate(self) -> float:
@@ -108,6 +110,10 @@ class Tool:
     parse: Callable[[Job, Said], Result]
     files: tuple[str, ...] = ()
     """That it writes."""
+    section: str = ""
+    """Of Debian, where the package is, if not in main."""
+    meets_by_tcp: bool = False
+    """Whether its server is met at a TCP port, whatever the load goes by."""
     one_thread: bool = False
     """Whether it never uses more than one CPU."""
     over: str = ""
@@ -122,11 +128,12 @@ class Tool:
         """
         if found := shutil.which(self.program):
             return found
-        how = (
-            f"apt install {self.package}"
-            if self.package
-            else "it is not in Debian: put it on PATH yourself"
-        )
+        if not self.package:
+            how = "it is not in Debian: put it on PATH yourself"
+        elif self.section:
+            how = f"apt install {self.package}, which is in Debian's {self.section}"
+        else:
+            how = f"apt install {self.package}"
         raise UsageError(f"{self.program} is not installed: {how}.")
 
     def tell_version(self) -> str:
