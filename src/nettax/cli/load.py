@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from nettax.cli.load_rate import RATE, Rate
 from nettax.cli.progress import progress
 from nettax.errors import UsageError
 from nettax.experiment.load import LoadRun, run
@@ -31,9 +32,18 @@ Examples:
   nettax load http URL -c 64 -t 2 -C 0 --server-cpu 1 --server -- nginx -g 'daemon off;'
   nettax load echo 127.0.0.1:7000 --burst -c 1000   connect and echo, timed apart
   nettax load echo 127.0.0.1:11111 --tool sockperf --server -- sockperf server --tcp -p 11111
+  nettax load http URL --rate 2000 --poisson        an open loop: what queues is seen
   nettax load stream 127.0.0.1:5201 --server -- iperf3 -s
+  nettax load stream 127.0.0.1:9000 --udp --tool nettax --bytes 64 --rate 200kpps \
+    --server -- nettax serve sink --port 9000
 """
 DEFAULT: dict[Kind, str] = {"http": "wrk", "echo": "nettax", "stream": "iperf3"}
+OFFERS: dict[Kind, tuple[str, ...]] = {
+    "http": ("nettax",),
+    "echo": ("nettax", "sockperf"),
+    "stream": ("iperf3", "nettax", "sockperf"),
+}
+"""Which tools offer a rate."""
 
 
 @click.command(epilog=EXAMPLES)
@@ -43,7 +53,8 @@ DEFAULT: dict[Kind, str] = {"http": "wrk", "echo": "nettax", "stream": "iperf3"}
     "--tool",
     "names",
     metavar="TOOL,…",
-    help="wrk, ab, h2load, htstress, nettax; sockperf, netperf, nettax; iperf3, netperf.",
+    help="http: wrk, ab, h2load, htstress, nettax; echo: nettax, sockperf, netperf; "
+    "stream: iperf3, netperf, sockperf, nettax.",
 )
 @click.option("-c", "--connections", type=click.IntRange(1, 60_000), help="At once (16; else 1).")
 @click.option("-t", "--threads", type=click.IntRange(1, 1024), default=1, help="Of the tool (1).")
@@ -57,9 +68,10 @@ DEFAULT: dict[Kind, str] = {"http": "wrk", "echo": "nettax", "stream": "iperf3"}
 @click.option("--bytes", "size", type=click.IntRange(1, 1 << 20), help="echo, stream: a message.")
 @click.option(
     "--rate",
-    type=click.IntRange(min=1),
-    help="Offered, whatever comes back: requests/s with nettax; stream --udp: bits/s.",
+    type=RATE,
+    help="Offered, whatever comes back: 500, 20k requests/s; stream --udp: 100M bits/s, 200kpps.",
 )
+@click.option("--poisson", is_flag=True, help="--rate: due as independent users come.")
 @click.option("--burst", is_flag=True, help="echo: all connections at once, timed apart.")
 @click.option("--rounds", type=click.IntRange(0, 10_000), help="--burst: echoes on each (10).")
 @click.option("-C", "--cpu", metavar="CPUS", help="Where the tool may run: 0,2-5.")
@@ -84,7 +96,8 @@ def command(
     close: bool,
     udp: bool,
     size: int | None,
-    rate: int | None,
+    rate: Rate | None,
+    poisson: bool,
     burst: bool,
     rounds: int | None,
     cpu: str | None,
@@ -102,7 +115,7 @@ def command(
     a command for the server, it is what listens at the port already, or --pid. Each run ends with
     a verdict: who was at the limit, or why the figures do not mean what they seem to.
     """
-    job = _job(kind, where, connections, threads, duration, close, udp, size, rate)
+    job = _job(kind, where, connections, threads, duration, close, udp, size, rate, poisson)
     if server != bool(words):
         raise UsageError("a server is started by --server -- COMMAND: both or neither")
     if server and pid is not None:
@@ -114,7 +127,7 @@ def command(
         raise UsageError("--burst is one burst of TCP by nettax itself: load echo, and no --tool")
     if rounds is not None and not burst:
         raise UsageError("--rounds does nothing without --burst: add it")
-    chosen = () if burst else _tools(kind, names, threads, rate)
+    chosen = () if burst else _tools(job, names)
     cpus = None if cpu is None else cpu_lists.select(cpu)
     require_host_pids()
     with ExitStack() as stack:
@@ -151,12 +164,17 @@ def command(
         click.echo(report.comparison_text(results))
 
 
-def _tools(kind: Kind, names: str | None, threads: int, rate: int | None) -> tuple[Tool, ...]:
-    chosen = tools(kind, names or DEFAULT[kind])
-    if threads > 1 and all(tool.one_thread for tool in chosen):
+def _tools(job: Job, names: str | None) -> tuple[Tool, ...]:
+    offered = bool(job.rate) and job.kind == "http"
+    chosen = tools(job.kind, names or ("nettax" if offered else DEFAULT[job.kind]))
+    if job.threads > 1 and all(tool.one_thread for tool in chosen):
         raise UsageError(f"{chosen[0].name} has one thread: -t does nothing with it, leave it out")
-    if rate and any(tool.name not in ("nettax", "iperf3") for tool in chosen):
-        raise UsageError("--rate is for nettax's own requester, and iperf3's UDP: --tool nettax")
+    for tool in chosen:
+        if job.rate and tool.name not in OFFERS[job.kind]:
+            able = " and ".join(OFFERS[job.kind])
+            raise UsageError(f"{tool.name} takes no --rate for load {job.kind}: {able} do")
+        if job.poisson and tool.name != "nettax":
+            raise UsageError(f"{tool.name} has its own times: --poisson is for --tool nettax")
     return chosen
 
 
@@ -169,7 +187,8 @@ def _job(
     close: bool,
     udp: bool,
     size: int | None,
-    rate: int | None,
+    rate: Rate | None,
+    poisson: bool,
 ) -> Job:
     for option, given, needed in (
         ("--close", close, ("http",)),
@@ -180,7 +199,14 @@ def _job(
             raise UsageError(f"{option} does nothing with load {kind}: leave it out")
     if rate is not None and kind == "stream" and not udp:
         raise UsageError("--rate does nothing with a TCP stream: leave it out, or add --udp")
+    if rate is not None and rate.packets and kind != "stream":
+        raise UsageError("--rate in pps is of a stream's datagrams: give requests a second")
+    if poisson and (rate is None or kind == "stream"):
+        raise UsageError("--poisson is of requests at a rate: it takes --rate, and no stream")
     host, port, path = _address(kind, where)
+    offered = None
+    if rate is not None:
+        offered = rate.of_stream(size) if kind == "stream" else rate.value
     return Job(
         kind=kind,
         host=host,
@@ -192,7 +218,8 @@ def _job(
         keep_alive=not close,
         protocol="udp" if udp else "tcp",
         message_bytes=size,
-        rate=rate,
+        rate=offered,
+        poisson=poisson,
     )
 
 

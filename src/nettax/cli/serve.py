@@ -23,15 +23,17 @@ Examples:
   nettax serve epoll --port 8080       HTTP/1.1, one thread
   nettax serve pool --threads 4 --protocol echo --port 7000
   nettax serve epoll --two-writes --no-nodelay --port 8080   the delayed-ACK plateau
+  nettax serve sink --port 9000        datagrams, for load stream --udp --tool nettax
   nettax serve nginx --port 8080       others, as they are loaded here
   nettax load http http://127.0.0.1:8080/ --server -- nettax serve epoll --port 8080
 """
+SINK = "sink"
 LOOK_S = 0.2
 """Between two looks at whether another's server has ended by itself."""
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("name", type=click.Choice([*MODELS, *RECIPES]))
+@click.argument("name", type=click.Choice([*MODELS, SINK, *RECIPES]))
 @click.option("--port", type=click.IntRange(0, 65535), help="Where it listens (any that is free).")
 @click.option("--bind", default="127.0.0.1", metavar="ADDRESS", help="On which address (loopback).")
 @click.option(
@@ -57,7 +59,8 @@ def command(name: str, port: int | None, bind: str, program: Path | None, **give
     """Run a server until it is told to end: a reference server, or another's by its recipe.
 
     epoll, threads (one for each connection) and pool are nettax's own, which print the port that
-    they listen on. The options below --program are for them.
+    they listen on. The options below --program are for them. sink takes datagrams, and tells the
+    sender of load stream --udp --tool nettax which came.
     """
     options = {key: value for key, value in given.items() if value is not None}
     if name in MODELS:
@@ -69,6 +72,12 @@ def command(name: str, port: int | None, bind: str, program: Path | None, **give
         _become(words, None)
     if options:
         raise UsageError(f"--{next(iter(options)).replace('_', '-')} is for reference servers")
+    if name == SINK:
+        if program:
+            raise UsageError("--program is for others' servers")
+        from nettax.load import udp
+
+        _become(udp.sink(bind, port or 0), None)
     sys.exit(_other(name, bind, port, program))
 
 

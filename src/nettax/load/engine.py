@@ -18,7 +18,7 @@ from nettax.errors import NettaxError, UsageError
 from nettax.host import spawn
 from nettax.native import PATH
 
-__all__ = ["Address", "Engine", "address"]
+__all__ = ["Address", "Engine", "address", "runner"]
 
 # A bare interpreter: no site, no environment, nothing of nettax but the library. It starts in 20 ms
 # and, once in C, never comes back to Python.
@@ -62,6 +62,11 @@ def address(host: str, port: int) -> Address:
     return result
 
 
+def runner(function: str, fd: int) -> list[str]:
+    """Return a command that runs an engine on the page behind a descriptor."""
+    return [sys.executable, "-I", "-S", "-c", _RUNNER, PATH, function, str(fd)]
+
+
 class Engine:
     """An engine that runs while it is entered; its page stays readable afterwards."""
 
@@ -87,7 +92,7 @@ class Engine:
     def __enter__(self) -> Self:
         """Start it."""
         cpus, netns, cgroup = self._place
-        command = [sys.executable, "-I", "-S", "-c", _RUNNER, PATH, self._function, str(self._fd)]
+        command = runner(self._function, self._fd)
         try:
             self._process = spawn(
                 command,

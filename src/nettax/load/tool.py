@@ -46,7 +46,9 @@ class Job:
     protocol: Literal["tcp", "udp"] = "tcp"
     message_bytes: int | None = None
     rate: int | None = None
-    """Of a UDP stream bits, of nettax's own requester requests per second; None: all it can."""
+    """Of a UDP stream bits of payload per second, else requests; None: all it can."""
+    poisson: bool = False
+    """Of requests at a rate: due as independent users come, not evenly."""
 
     @property
     def url(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import os
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -11,17 +12,22 @@ from pathlib import Path
 from types import MappingProxyType
 
 from nettax.errors import NettaxError, UsageError
-from nettax.load.engine import Address, Engine, address
+from nettax.load.engine import Address, Engine, address, runner
 from nettax.load.histogram import BUCKETS, Histogram
 
-__all__ = ["UdpRun", "udp"]
+__all__ = ["SEND", "UdpRun", "prepare", "reading", "sink", "udp"]
+
+SEND = "nettax_load_udp_send"
+SINK = "nettax_load_udp_sink"
+
 
 LEAST_BYTES = 16
 MOST_BYTES = 65507
 START_LIMIT_S = 10.0
 STILL_S = 10.0
 _ERRNOS = 134
-_BATCH = 64
+BATCH = 32
+MOST_BATCH = 64
 
 
 class _Page(ctypes.Structure):
@@ -36,7 +42,7 @@ class _Page(ctypes.Structure):
         ("listening", ctypes.c_uint32),
         ("sender_ended", ctypes.c_uint32),
         ("port", ctypes.c_uint32),
-        ("pad", ctypes.c_uint32),
+        ("asks", ctypes.c_uint32),
         ("sent", ctypes.c_uint64),
         ("calls", ctypes.c_uint64),
         ("wall_ns", ctypes.c_uint64),
@@ -91,7 +97,7 @@ def udp(
     duration_s: float,
     payload_bytes: int = 64,
     host: str = "127.0.0.1",
-    batch: int = 32,
+    batch: int = BATCH,
     sender_cpus: Iterable[int] | None = None,
     receiver_cpus: Iterable[int] | None = None,
     sender_netns: str | None = None,
@@ -107,17 +113,7 @@ def udp(
     :raises UsageError: figures that make no sense.
     :raises NettaxError: an end failed.
     """
-    if not LEAST_BYTES <= payload_bytes <= MOST_BYTES:
-        raise UsageError(f"a datagram has {LEAST_BYTES} to {MOST_BYTES} bytes of payload.")
-    if rate < 0 or rate > 1e9 or duration_s <= 0 or not 1 <= batch <= _BATCH:
-        raise UsageError(f"UDP takes a rate, a duration, and a batch of 1 to {_BATCH}.")
-    page = _Page(
-        address=address(host, 0),
-        bytes=payload_bytes,
-        batch=batch,
-        interval_ps=round(1e12 / rate) if rate else 0,
-        limit_ns=round(duration_s * 1e9),
-    )
+    page = _page(host, 0, rate, duration_s, payload_bytes, batch)
     receiver = Engine(
         "nettax_load_udp_receive",
         bytes(page),
@@ -134,7 +130,7 @@ def udp(
                 raise NettaxError("the UDP receiver did not start.")
         page.address = address(host, taken.port)
         sender = Engine(
-            "nettax_load_udp_send",
+            SEND,
             bytes(page),
             ctypes.sizeof(page),
             cpus=sender_cpus,
@@ -145,9 +141,62 @@ def udp(
             sender.finish(duration_s + START_LIMIT_S)
         taken.sender_ended = 1
         receiver.finish(STILL_S)
-    left = _Page.from_buffer(sender.memory)
+    return _run(_Page.from_buffer(sender.memory), taken)
+
+
+def prepare(
+    host: str, port: int, *, rate: float = 0, duration_s: float = 0, payload_bytes: int = 64
+) -> bytes:
+    """Return the page that `SEND` runs on, to a sink; or a sink, to which the address is its own.
+
+    :raises UsageError: the host cannot be looked up; figures that make no sense.
+    """
+    page = _page(host, port, rate, duration_s, payload_bytes, BATCH)
+    page.asks = 1
+    return bytes(page)
+
+
+def sink(bind: str, port: int) -> list[str]:
+    """Return a command that takes datagrams, and tells senders what came; it prints its port.
+
+    It is for this process to become, or to spawn with the descriptor that it names.
+
+    :raises UsageError: the address cannot be looked up.
+    """
+    fd = os.memfd_create("nettax-sink")
+    os.write(fd, prepare(bind, port))
+    os.set_inheritable(fd, True)
+    return runner(SINK, fd)
+
+
+def reading(page: bytes) -> UdpRun:
+    """Return what the sender left in a page, and its sink said.
+
+    :raises ValueError: it is no such page.
+    """
+    both = _Page.from_buffer_copy(page)
+    return _run(both, both)
+
+
+def _page(
+    host: str, port: int, rate: float, duration_s: float, payload_bytes: int, batch: int
+) -> _Page:
+    if not LEAST_BYTES <= payload_bytes <= MOST_BYTES:
+        raise UsageError(f"a datagram has {LEAST_BYTES} to {MOST_BYTES} bytes of payload.")
+    if rate < 0 or rate > 1e9 or duration_s < 0 or not 1 <= batch <= MOST_BATCH:
+        raise UsageError(f"UDP takes a rate, a duration, and a batch of 1 to {MOST_BATCH}.")
+    return _Page(
+        address=address(host, port),
+        bytes=payload_bytes,
+        batch=batch,
+        interval_ps=round(1e12 / rate) if rate else 0,
+        limit_ns=round(duration_s * 1e9),
+    )
+
+
+def _run(left: _Page, taken: _Page) -> UdpRun:
     return UdpRun(
-        payload_bytes,
+        int(left.bytes),
         left.sent,
         taken.received,
         taken.duplicates,

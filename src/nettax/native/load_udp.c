@@ -1,72 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-/*
- * Datagrams on a schedule that waits for nobody, numbered and stamped; and the socket that takes
- * them: which came, which were lost, late or in another order, and how long each was on its way
- * (on one host: both ends read one clock).
- */
+/* The sender of datagrams: on a schedule that waits for nobody, numbered and stamped. */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <stdbool.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "load.h"
+#include "load_udp.h"
 
-#define BATCH	  64
 #define MAX_BYTES 65507
-#define ROOM	  (8 << 20) /* of either socket, as far as net.core.[rw]mem_max lets */
-#define SPIN_NS	  60000ULL  /* a due time nearer than this is not slept for */
-#define STILL_MS  200	    /* without a datagram, once the sender has ended: all have come */
-#define SEQUENCES (1 << 16) /* the last ones, of which each is known to have come or not */
-
-struct header {
-	uint64_t sequence;
-	uint64_t sent_ns;
-};
-
-/* One page for both ends; each has its own process. */
-struct udp_flow {
-	struct load_address address;
-	uint32_t bytes; /* of payload, the header included */
-	uint32_t batch; /* at most so many a system call, of those that are due */
-	uint64_t interval_ps;
-	uint64_t limit_ns; /* Python ends the sender by making it 0 */
-	uint32_t listening;
-	uint32_t sender_ended;
-	uint32_t port; /* of the receiver */
-	uint32_t pad;
-	/* The sender's. */
-	uint64_t sent;
-	uint64_t calls;
-	uint64_t wall_ns;
-	uint64_t sender_cpu_ns;
-	uint64_t send_errors[LOAD_ERRNOS];
-	/* The receiver's. */
-	uint64_t received;
-	uint64_t duplicates;
-	uint64_t reordered; /* came after one that was sent later */
-	uint64_t foreign;   /* of another size */
-	uint64_t receiver_cpu_ns;
-	struct load_histogram late; /* from when one was due until it was sent */
-	struct load_histogram transit;
-};
-
-_Static_assert(offsetof(struct udp_flow, sent) == 176 &&
-		   sizeof(struct udp_flow) == 176 + 4 * 8 + 134 * 8 + 5 * 8 + 2 * 2432 * 8,
-	       "nettax/load/udp.py has this layout too");
-
-static int open_socket(const struct load_address *address, int option)
-{
-	int room = ROOM, fd = load_socket(address, SOCK_DGRAM);
-
-	if (fd >= 0)
-		setsockopt(fd, SOL_SOCKET, option, &room, sizeof(room));
-	return fd;
-}
+#define SPIN_NS	  60000ULL /* a due time nearer than this is not slept for */
+#define ASK_MS	  100
+#define ASKED	  50 /* times, until there is nobody */
 
 static bool over(const struct udp_flow *flow, uint64_t start, uint64_t now)
 {
@@ -79,7 +26,8 @@ static uint64_t due_ns(const struct udp_flow *flow, uint64_t start, uint64_t seq
 }
 
 /* Send those that are due, as one system call takes them; how many went. */
-static uint32_t send_due(struct udp_flow *flow, int fd, uint64_t start, uint64_t now)
+static uint32_t send_due(struct udp_flow *flow, int fd, uint64_t token, uint64_t start,
+			 uint64_t now)
 {
 	static char payload[MAX_BYTES];
 	struct header headers[BATCH];
@@ -90,7 +38,7 @@ static uint32_t send_due(struct udp_flow *flow, int fd, uint64_t start, uint64_t
 	for (; n < flow->batch; n++) {
 		if (flow->interval_ps && due_ns(flow, start, flow->sent + n) > now)
 			break;
-		headers[n] = (struct header){flow->sent + n, now};
+		headers[n] = (struct header){token << TOKEN_BIT | (flow->sent + n), now};
 		pieces[n][0] = (struct iovec){&headers[n], sizeof(headers[n])};
 		pieces[n][1] = (struct iovec){payload, flow->bytes - sizeof(headers[n])};
 		messages[n] = (struct mmsghdr){
@@ -113,25 +61,54 @@ static uint32_t send_due(struct udp_flow *flow, int fd, uint64_t start, uint64_t
 	return sent;
 }
 
-/* Send on schedule until the time is over; 0, or an errno. */
-int nettax_load_udp_send(int page_fd)
+/* Ask a sink, again and again until it answers; 0, or an errno. What it said before is passed by.
+ */
+static int ask(int fd, struct question question, struct answer *answer)
 {
-	struct udp_flow *flow = load_map(page_fd, sizeof(*flow));
-	int fd;
+	struct pollfd readable = {.fd = fd, .events = POLLIN};
+	static char asked[sizeof(*answer)];
 
-	if (!flow)
-		return errno;
-	if (flow->bytes < sizeof(struct header) || flow->bytes > MAX_BYTES || !flow->batch ||
-	    flow->batch > BATCH)
-		return EINVAL;
-	fd = open_socket(&flow->address, SO_SNDBUF);
-	if (fd < 0 || connect(fd, (struct sockaddr *)flow->address.bytes, flow->address.length) < 0)
-		return errno;
+	memcpy(asked, &question, sizeof(question));
+	for (int times = 0; times < ASKED; times++) {
+		uint64_t until = load_clock() + ASK_MS * 1000000ULL, now;
 
+		/* The kernel tells a refusal of the last one at the next call. */
+		if (send(fd, asked, sizeof(asked), 0) < 0 && errno == ECONNREFUSED)
+			return ECONNREFUSED;
+		while ((now = load_clock()) < until) {
+			if (poll(&readable, 1, (until - now) / 1000000 + 1) <= 0)
+				break;
+			if (recv(fd, answer, sizeof(*answer), 0) == sizeof(*answer) &&
+			    answer->token == question.token && answer->bytes == question.bytes)
+				return 0;
+			if (errno == ECONNREFUSED)
+				return ECONNREFUSED;
+		}
+	}
+	return ETIMEDOUT;
+}
+
+static int ask_what_came(struct udp_flow *flow, int fd, uint64_t token)
+{
+	static struct answer answer;
+	int error = ask(fd, (struct question){QUESTION, token, 0}, &answer);
+
+	if (error)
+		return error;
+	flow->received = answer.received;
+	flow->duplicates = answer.duplicates;
+	flow->reordered = answer.reordered;
+	flow->foreign = answer.foreign;
+	flow->transit = answer.transit;
+	return 0;
+}
+
+static void send_all(struct udp_flow *flow, int fd, uint64_t token)
+{
 	uint64_t start = load_clock(), cpu = load_cpu_clock(), now = start;
 
 	while (!over(flow, start, now)) {
-		uint32_t sent = send_due(flow, fd, start, now);
+		uint32_t sent = send_due(flow, fd, token, start, now);
 		uint64_t next = due_ns(flow, start, flow->sent);
 
 		now = load_clock();
@@ -150,96 +127,31 @@ int nettax_load_udp_send(int page_fd)
 		load_count(&flow->wall_ns, now - start - flow->wall_ns);
 	}
 	load_count(&flow->sender_cpu_ns, load_cpu_clock() - cpu);
-	return 0;
 }
 
-struct seen {
-	uint64_t highest; /* sequence + 1 */
-	uint64_t marks[SEQUENCES / 64];
-};
-
-/* Numbers are marked in a ring; those of a turn before are cleared as the highest moves on. */
-static void note(struct udp_flow *flow, struct seen *seen, const struct header *header,
-		 uint64_t now)
-{
-	uint64_t sequence = header->sequence, bit = 1ULL << (sequence % 64);
-	uint64_t *word = &seen->marks[sequence % SEQUENCES / 64];
-
-	if (sequence >= seen->highest) {
-		uint64_t from = seen->highest;
-
-		if (sequence - from >= SEQUENCES) {
-			memset(seen->marks, 0, sizeof(seen->marks));
-			from = sequence;
-		}
-		for (; from <= sequence; from++)
-			seen->marks[from % SEQUENCES / 64] &= ~(1ULL << (from % 64));
-		seen->highest = sequence + 1;
-	} else if (*word & bit) {
-		load_count(&flow->duplicates, 1);
-		return;
-	} else {
-		load_count(&flow->reordered, 1);
-	}
-	*word |= bit;
-	load_count(&flow->received, 1);
-	load_record(&flow->transit, now > header->sent_ns ? now - header->sent_ns : 0, 1);
-}
-
-static void receive(struct udp_flow *flow, int fd, struct seen *seen)
-{
-	struct header headers[BATCH];
-	struct iovec pieces[BATCH];
-	struct mmsghdr messages[BATCH];
-	int got;
-
-	for (int i = 0; i < BATCH; i++) {
-		pieces[i] = (struct iovec){&headers[i], sizeof(headers[i])};
-		messages[i] = (struct mmsghdr){.msg_hdr = {.msg_iov = &pieces[i], .msg_iovlen = 1}};
-	}
-	/* MSG_TRUNC: the whole length is told, though only the header is copied. */
-	got = recvmmsg(fd, messages, BATCH, MSG_TRUNC, NULL);
-
-	uint64_t now = load_clock();
-
-	for (int i = 0; i < got; i++) {
-		if (messages[i].msg_len == flow->bytes)
-			note(flow, seen, &headers[i], now);
-		else
-			load_count(&flow->foreign, 1);
-	}
-}
-
-/* Take what comes until the sender has ended and nothing more comes; 0, or an errno. */
-int nettax_load_udp_receive(int page_fd)
+/* Send on schedule until the time is over; 0, or an errno. */
+int nettax_load_udp_send(int page_fd)
 {
 	struct udp_flow *flow = load_map(page_fd, sizeof(*flow));
-	struct seen *seen = calloc(1, sizeof(*seen));
-	struct sockaddr_storage at;
-	socklen_t length = sizeof(at);
-	struct pollfd readable = {.events = POLLIN};
+	static struct answer ready;
+	uint64_t token = 0;
+	int fd, error;
 
-	if (!flow || !seen)
+	if (!flow)
 		return errno;
-	readable.fd = open_socket(&flow->address, SO_RCVBUF);
-	if (readable.fd < 0 ||
-	    bind(readable.fd, (struct sockaddr *)flow->address.bytes, flow->address.length) < 0 ||
-	    getsockname(readable.fd, (struct sockaddr *)&at, &length) < 0)
+	if (flow->bytes < sizeof(struct header) || flow->bytes > MAX_BYTES || !flow->batch ||
+	    flow->batch > BATCH)
+		return EINVAL;
+	fd = open_socket(&flow->address, SO_SNDBUF);
+	if (fd < 0 || connect(fd, (struct sockaddr *)flow->address.bytes, flow->address.length) < 0)
 		return errno;
-	/* IPv4 and IPv6 have it at the same place. */
-	flow->port = ntohs(((struct sockaddr_in *)&at)->sin_port);
-	__atomic_store_n(&flow->listening, 1, __ATOMIC_RELEASE);
-
-	uint64_t cpu = load_cpu_clock();
-
-	for (;;) {
-		bool ended = __atomic_load_n(&flow->sender_ended, __ATOMIC_ACQUIRE);
-
-		if (poll(&readable, 1, STILL_MS) > 0)
-			receive(flow, readable.fd, seen);
-		else if (ended)
-			break;
+	if (flow->asks) {
+		/* Below QUESTION's, which has all bits. */
+		token = load_clock() / 1000 % ((1 << (64 - TOKEN_BIT)) - 1);
+		error = ask(fd, (struct question){QUESTION, token, flow->bytes}, &ready);
+		if (error)
+			return error;
 	}
-	load_count(&flow->receiver_cpu_ns, load_cpu_clock() - cpu);
-	return 0;
+	send_all(flow, fd, token);
+	return flow->asks ? ask_what_came(flow, fd, token) : 0;
 }
