@@ -6,11 +6,13 @@ in a cgroup before which the rest of the host has little to say: nobody else is 
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -60,6 +62,10 @@ class Case:
     """Both sides on one CPU."""
     close: bool = False
     rate: int | None = None
+    command: tuple[str, ...] = ()
+    """In place of the reference server: one that takes datagrams at PORT."""
+    rps: bool = False
+    """Loopback's packets are received on the server's CPU, not where they were sent."""
 
 
 # Thresholds were fixed on these.
@@ -126,21 +132,62 @@ SECOND = (
 )
 
 
+# Takes no datagram: a filter of 4,000 divisions, in the softirq, turns each away.
+DEAR = """
+import ctypes, signal, socket, struct
+divide = struct.pack("HBBI", 0x34, 0, 0, 1)  # BPF_ALU | BPF_DIV | BPF_K
+program = struct.pack("HBBI", 0, 0, 0, 7) + 4000 * divide + struct.pack("HBBI", 6, 0, 0, 0)
+kept = ctypes.create_string_buffer(program)
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as dear:
+    SO_ATTACH_FILTER = 26
+    filter = struct.pack("HxxxxxxQ", len(program) // 8, ctypes.addressof(kept))
+    dear.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, filter)
+    dear.bind(("127.0.0.1", PORT))
+    signal.pause()
+""".replace("PORT", str(PORT))
+TAKES_NONE = (sys.executable, "-I", "-S", "-c", DEAR)
+# Where the network stack itself is the limit: in the sender's own system calls, and on a CPU that
+# is given nothing else to do.
+NETWORK = (
+    Case("dear to receive, by the sender", ("network",), tool="sockperf", command=TAKES_NONE),
+    Case(
+        "dear to receive, on a CPU apart",
+        ("network",),
+        tool="sockperf",
+        command=TAKES_NONE,
+        rps=True,
+    ),
+)
+
+
 def judged(case: Case) -> tuple[LoadRun, Verdict]:
     where = dict(zip(("tool", "server"), cpus.online()[-2:], strict=True))
     if case.together:
         where["tool"] = where["server"]
-    words = (str(PROGRAM), case.model, case.protocol, f"--port={PORT}", *case.server)
+    served = (str(PROGRAM), case.model, case.protocol, f"--port={PORT}", *case.server)
+    words = case.command or served
     kind: Kind = "http" if case.protocol == "http" else "echo"
+    protocol: Literal["tcp", "udp"] = "tcp"
+    if case.command:
+        kind, protocol = "stream", "udp"
     with Host() as host, ExitStack() as stack:
         first = host.cgroup("cases", "cpu")
         host.write(first / "cpu.shares", "262144")
         netns = own_network(host)
+        if case.rps:
+            _receive_on(netns, where["server"])
         for side in case.busy:
             host.spawn([*_within(first), *LOOP], cpus=[where[side]])
         prefix = _within(_quota(first, "server", case.server_quota))
         target = stack.enter_context(
-            started(host, [*prefix, *words], PORT, cpus=[where["server"]], netns=netns)
+            started(
+                host,
+                [*prefix, *words],
+                PORT,
+                protocol=protocol,
+                cpus=[where["server"]],
+                netns=netns,
+            )
         )
         found = run(
             host,
@@ -149,7 +196,8 @@ def judged(case: Case) -> tuple[LoadRun, Verdict]:
                 kind,
                 "127.0.0.1",
                 PORT,
-                connections=case.connections,
+                connections=1 if case.command else case.connections,
+                protocol=protocol,
                 threads=case.threads,
                 duration_s=case.duration_s,
                 keep_alive=not case.close,
@@ -161,6 +209,13 @@ def judged(case: Case) -> tuple[LoadRun, Verdict]:
             prefix=_within(_quota(first, "tool", case.tool_quota)),
         )
     return found, verdict(evidence(found))
+
+
+def _receive_on(netns: str, cpu: int) -> None:
+    """Of a namespace that is gone with the case: nothing is left to be undone."""
+    path = "/sys/class/net/lo/queues/rx-0/rps_cpus"
+    write = ["sh", "-c", f"echo {1 << cpu:x} > {path}"]
+    subprocess.run(["ip", "netns", "exec", netns, *write], check=True)
 
 
 def _quota(above: Path, name: str, share: float | None) -> Path:
@@ -198,5 +253,11 @@ def test_known_answer(case: Case, await_quiet: Callable[[], None]) -> None:
 
 @pytest.mark.parametrize("case", SECOND, ids=lambda case: case.name)
 def test_second_set(case: Case, await_quiet: Callable[[], None]) -> None:
+    await_quiet()
+    _check(case)
+
+
+@pytest.mark.parametrize("case", NETWORK, ids=lambda case: case.name)
+def test_network(case: Case, await_quiet: Callable[[], None]) -> None:
     await_quiet()
     _check(case)

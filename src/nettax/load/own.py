@@ -113,7 +113,7 @@ def _sent(job: Job, run: udp.UdpRun) -> Result:
     note = f"{run.sent:,} sent, {run.sent / seconds:,.0f} a second" if seconds else ""
     if job.rate:
         late = run.late.quantile(0.99) or 0
-        note += f" of {job.rate / 8 / run.bytes:,.0f} asked for, 99 % of them within {late / 1e6:.3g} ms of their time"
+        note += f" of {job.rate / 8 / run.bytes:,.0f} asked for, 99 % within {late / 1e6:.3g} ms"
     return Result(
         unit="datagram",
         done=run.received,
