@@ -211,12 +211,12 @@ def _follow(
             child.wait(STEP_S)
         except TimeoutExpired:
             passed = time.monotonic() - begun
-            if tool.over and tool.over in (directory / "stdout").read_text(errors="replace"):
+            if tool.over and _is_over(tool, job, directory / "stdout"):
                 return
             if passed > job.duration_s + PATIENCE_S:
                 raise NettaxError(
                     f"{tool.name} has not ended {PATIENCE_S} s after its {job.duration_s} s: does "
-                    "the server answer?\n(h2load never ends where the server closes connections.)"
+                    "the server answer?"
                 ) from None
             watch.look()
             ledger.reap()
@@ -225,11 +225,20 @@ def _follow(
             return
 
 
+def _is_over(tool: Tool, job: Job, out: Path) -> bool:
+    speakers = min(job.threads, job.connections) if tool.over_by_thread else 1
+    return out.read_text(errors="replace").count(tool.over) >= speakers
+
+
 def _let_go(child: Popen[bytes], tool: Tool) -> None:
     """End what it reads, for which one waits that tells its figures only now."""
     try:
-        child.communicate(timeout=PATIENCE_S)
+        child.communicate(timeout=tool.ends_within_s or PATIENCE_S)
     except TimeoutExpired:
+        if tool.ends_within_s:
+            child.kill()
+            child.wait()
+            return
         raise NettaxError(f"{tool.name} does not end, though its load is over.") from None
 
 

@@ -1,20 +1,28 @@
 """h2load, of nghttp2: threads with an event loop each, here with HTTP/1.1 (--h1).
 
-Where the server closes its connections, it never ends (1.52). Its log (--log-file) has a line for
-each request: start in µs since the epoch, status, µs. Writing it is a part of what it costs.
+Its log (--log-file) has a line for each request: start in µs since the epoch, status, µs. Writing
+it is a part of what it costs.
+
+Where the server closes connections, 1.52 seldom ends: a client whose connection was closed as the
+time ran out connects and asks again, without end, and counts nothing of it. By then it has said
+that all clients are stopped, and its log is whole: so it is killed, and that is read.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 
+from nettax.load.histogram import Histogram
 from nettax.load.tool import Job, Result, Said, Tool, histogram, not_understood, number
 
 __all__ = ["TOOL"]
 
 LOG = "requests.log"
-_LINE = re.compile(r"\d{1,19}\t-?\d{1,3}\t(\d{1,15})")
+NOTE = "what its log of requests costs is in its CPU time"
+STOPPED = "Stopped all clients for thread #"
+_LINE = re.compile(r"\d{1,19}\t(-1|\d{1,3})\t(\d{1,15})")
 _UNITS = {"us": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
 
 
@@ -26,6 +34,9 @@ def command(job: Job, directory: Path) -> list[str]:
 
 
 def parse(job: Job, said: Said) -> Result:
+    requests = _requests(said.files.get(LOG, ""))
+    if STOPPED in said.out and "finished in" not in said.out:
+        return _never_ended(job, requests)
     finished = re.search(r"^finished in (\d{1,9}(?:\.\d{1,9})?)(us|ms|s|m|h)?\b", said.out, re.M)
     if not finished or finished[2] not in _UNITS:
         not_understood("h2load", finished[0] if finished else _last(said))
@@ -47,10 +58,27 @@ def parse(job: Job, said: Said) -> Result:
         done=done,
         elapsed_ns=round(float(finished[1]) * _UNITS[finished[2]]),
         errors={kind: count for kind, count in errors.items() if count},
-        latency=histogram(_times(said.files.get(LOG, ""))),
+        latency=_latency(requests),
         connections=None,
         bytes=received,
-        note="what its log of requests costs is in its CPU time",
+        note=NOTE,
+    )
+
+
+def _never_ended(job: Job, requests: list[tuple[int, int]]) -> Result:
+    errors = {
+        "errored": sum(status < 0 for status, _ in requests),
+        "status": sum(status >= 400 for status, _ in requests),
+    }
+    return Result(
+        unit="request",
+        done=len(requests) - errors["errored"],
+        elapsed_ns=job.duration_s * 10**9,
+        errors={kind: count for kind, count in errors.items() if count},
+        latency=_latency(requests),
+        connections=None,
+        bytes=None,
+        note=f"{NOTE}; it did not end by itself, as a connection was closed in its last moment",
     )
 
 
@@ -59,15 +87,19 @@ def _last(said: Said) -> str:
     return lines[-1] if lines else ""
 
 
-def _times(log: str) -> dict[int, int]:
-    times: dict[int, int] = {}
+def _requests(log: str) -> list[tuple[int, int]]:
+    """Status, −1 for none, and µs of each."""
+    requests = []
     for line in log.splitlines():
         match = _LINE.fullmatch(line)
         if not match:
             not_understood("h2load", line)
-        ns = int(match[1]) * 1000
-        times[ns] = times.get(ns, 0) + 1
-    return times
+        requests.append((int(match[1]), int(match[2])))
+    return requests
+
+
+def _latency(requests: list[tuple[int, int]]) -> Histogram:
+    return histogram(Counter(us * 1000 for _, us in requests))
 
 
 TOOL = Tool(
@@ -80,4 +112,8 @@ TOOL = Tool(
     command=command,
     parse=parse,
     files=(LOG,),
+    over=STOPPED,
+    over_by_thread=True,
+    ends_within_s=1.0,
+    fine=(0, -9),
 )

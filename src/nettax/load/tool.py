@@ -119,7 +119,11 @@ class Tool:
     one_thread: bool = False
     """Whether it never uses more than one CPU."""
     over: str = ""
-    """A line by which it says that the load is over, and reads a line before it goes on."""
+    """A line by which it says that the load is over; it may read a line before it goes on."""
+    over_by_thread: bool = False
+    """Whether each of its threads says so."""
+    ends_within_s: float | None = None
+    """After that line: it is killed then, and what it has left is its result."""
     fine: tuple[int, ...] = (0,)
     """Exit codes with which there is a result."""
 
