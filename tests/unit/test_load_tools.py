@@ -1,8 +1,8 @@
 """Load tools' own words: captured ones, and broken ones, which fail with the line.
 
 The fixtures are each tool's two streams and files as nettax asks for them. Plain: the reference
-server `threads http` that sleeps 8 ms (htstress: 200 requests); closes: the same, --keep-alive=0 (h2load:
-no sleep, every 12th line of the log; it was killed);
+server `threads http` that sleeps 8 ms (htstress: 200 requests); closes: the same, --keep-alive=0
+(h2load: no sleep, every 12th line of its log; it was killed);
 stalls: it sleeps 300 ms; 404: Python's http.server, which sleeps 20 ms (nginx for ab); refused: a
 port without a server. iperf3, netperf and sockperf are on their own servers; of sockperf's log,
 every 12th or 24th message is kept. A file's directory is DIR. udp of iperf3: at 100 Mbit/s, 1000

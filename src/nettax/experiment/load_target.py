@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import STDOUT, Popen
-from typing import IO
 
 from nettax.errors import NettaxError, UsageError
+from nettax.experiment.server_log import ServerLog
 from nettax.host import Host, links
 from nettax.kernel import cpu_stat, proc_pid, tcp_sockets
 from nettax.kernel.cpu_stat import CpuUsage
@@ -78,7 +76,7 @@ def started(
             f"port {port} is taken already{', by ' + who if who else ''}: "
             f"end that, or load it as it is with --port instead of --server."
         )
-    with host.temporarily(), tempfile.TemporaryFile() as log:
+    with host.temporarily(), ServerLog() as log:
         cgroup = host.cgroup("server")
         try:
             child = host.spawn(
@@ -121,20 +119,20 @@ def found(port: int, *, pid: int | None = None, protocol: str = "tcp") -> Target
     return Target(min(roots), port, protocol, None, None, frozenset(roots))
 
 
-def _await(child: Popen[bytes], cgroup: Path, port: int, protocol: str, log: IO[bytes]) -> int:
+def _await(child: Popen[bytes], cgroup: Path, port: int, protocol: str, log: ServerLog) -> int:
     """Wait until something in the cgroup listens; return one of its processes."""
     deadline = time.monotonic() + START_LIMIT_S
     while True:
         # One that put itself into the background has ended, while what it started has not.
         members = [int(word) for word in (cgroup / "cgroup.procs").read_text().split()]
         if not members or (child.poll() and child.returncode):
-            raise NettaxError(f"the server ended before it listened: {_last_words(log)}")
+            raise NettaxError(f"the server ended before it listened: {log.last_words()}")
         if _listening(port, protocol, str(members[0])):
             return members[0]
         if time.monotonic() > deadline:
             raise NettaxError(
                 f"the server does not listen at {protocol} port {port} after "
-                f"{START_LIMIT_S:.0f} s: {_last_words(log)}"
+                f"{START_LIMIT_S:.0f} s: {log.last_words()}"
             )
         time.sleep(0.005)
 
@@ -149,12 +147,6 @@ def _listening(port: int, protocol: str, pid: str) -> frozenset[int]:
         )
     except OSError:  # it has ended
         return frozenset()
-
-
-def _last_words(log: IO[bytes]) -> str:
-    log.seek(max(0, log.seek(0, os.SEEK_END) - 2000))
-    lines = log.read().decode(errors="replace").strip().splitlines()
-    return lines[-1] if lines else "it printed nothing."
 
 
 def _descendants(roots: frozenset[int]) -> frozenset[int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -15,7 +14,8 @@ from urllib.parse import urlsplit
 from nettax.errors import NettaxError, Unsupported, UsageError
 from nettax.experiment import soak_journal
 from nettax.experiment.load_target import found, started
-from nettax.experiment.soak_errors import LogErrors
+from nettax.experiment.server_log import ServerLog
+from nettax.experiment.soak_errors import MOST_AT_ONCE, LogErrors
 from nettax.experiment.soak_journal import Journal, Plan, Sample
 from nettax.host import Host
 from nettax.kernel import net_counters, proc_pid
@@ -216,7 +216,7 @@ def _server(plan: Plan) -> Iterator[_Watched]:
     with ExitStack() as stack:
         log = LogErrors(Path(os.devnull))
         if plan.server:
-            path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nettax-"))) / "log"
+            path = stack.enter_context(ServerLog(2 * MOST_AT_ONCE)).path
             log = LogErrors(path)
             # What a server prints of its errors is all that is known of them from outside.
             shell = ["sh", "-c", 'exec "$@" >>"$0" 2>&1', str(path), *plan.server]

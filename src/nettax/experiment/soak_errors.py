@@ -8,7 +8,10 @@ import re
 from collections import Counter
 from pathlib import Path
 
-__all__ = ["LogErrors"]
+__all__ = ["MOST_AT_ONCE", "LogErrors"]
+
+MOST_AT_ONCE = 32 << 20
+"""Bytes of a log that are read for one sample; what a server prints beyond is passed over."""
 
 # Those that sockets and descriptors give: words that stand for nothing else in a log.
 _ERRNOS = (
@@ -36,8 +39,12 @@ class LogErrors:
         """Return how often each errno's words were printed since the start."""
         try:
             with self._path.open("rb") as log:
+                size = log.seek(0, os.SEEK_END)
+                if size - self._at > MOST_AT_ONCE:
+                    self._counts["bytes passed over"] += size - MOST_AT_ONCE - self._at
+                    self._at, self._rest = size - MOST_AT_ONCE, ""
                 log.seek(self._at)
-                text = log.read()
+                text = log.read(MOST_AT_ONCE)
         except OSError:
             return dict(self._counts)
         self._at += len(text)
