@@ -115,6 +115,20 @@ def test_echo_and_two_tools_interleaved() -> None:
             check(run)
 
 
+def test_datagrams_to_a_sink() -> None:
+    flow = ("stream", "127.0.0.1:8077", "--udp", "--tool", "nettax", "-d", "1")
+    where = ("--alone", "--server", "--", sys.executable, "-m", "nettax", "serve", "sink")
+    found = load(*flow, "--bytes", "100", "--rate", "1kpps", *where, "--port", "8077")
+    check(found)
+    result = found["result"]
+    assert (result["unit"], result["bytes"]) == ("datagram", 100 * result["done"])
+    assert 990 <= result["done"] + result["errors"].get("lost", 0) <= 1001
+    # In a namespace of its own: they, two questions and their answers.
+    assert found["counters"]["Udp.InDatagrams"] >= result["done"] + 4
+    assert found["connections_opened"] == 0
+    assert found["evidence"]["residual"] is None
+
+
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
@@ -130,6 +144,11 @@ def test_echo_and_two_tools_interleaved() -> None:
         (("stream", "127.0.0.1:1", "--rate", "5"), 2, "does nothing with a TCP stream"),
         (("http", URL, "--tool", "ab", "-t", "2"), 2, "ab has one thread"),
         (("http", URL, "--alone"), 2, "does nothing without --server"),
+        (("http", URL, "--tool", "oha"), 2, "oha is not supported"),
+        (("http", URL, "--rate", "5x"), 2, "is no rate: give 500, 20k"),
+        (("http", URL, "--rate", "5", "--tool", "ab"), 2, "ab takes no rate for load http"),
+        (("http", URL, "--poisson"), 2, "it takes --rate"),
+        (("stream", "127.0.0.1:1", "--udp", "--rate", "5pps"), 2, "add --bytes"),
     ],
 )
 def test_refusals(words: tuple[str, ...], code: int, message: str) -> None:

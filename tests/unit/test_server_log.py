@@ -13,7 +13,7 @@ from nettax.experiment.soak_errors import MOST_AT_ONCE, LogErrors
 def test_only_the_end_stays() -> None:
     with ServerLog(kept_bytes=1 << 20) as log:
         say = "head -c 50000000 /dev/zero | tr '\\0' '\\n'; echo the end"
-        subprocess.run(["sh", "-c", say], stdout=log, check=True)
+        subprocess.run(["sh", "-c", say], stdout=log.fileno(), check=True)
         log.shorten()
         told = log.path.stat()
         assert told.st_size == 50_000_000 + len("the end\n")
@@ -27,7 +27,12 @@ def test_only_the_end_stays() -> None:
 def test_what_is_short_is_kept() -> None:
     with ServerLog() as log:
         assert log.last_words() == "it printed nothing."
-        subprocess.run(["sh", "-c", "echo one; echo two >&2"], stdout=log, stderr=log, check=True)
+        subprocess.run(
+            ["sh", "-c", "echo one; echo two >&2"],
+            stdout=log.fileno(),
+            stderr=log.fileno(),
+            check=True,
+        )
         log.shorten()
         assert (log.path.read_text(), log.last_words()) == ("one\ntwo\n", "two")
 

@@ -171,8 +171,8 @@ def _tools(job: Job, names: str | None) -> tuple[Tool, ...]:
         raise UsageError(f"{chosen[0].name} has one thread: -t does nothing with it, leave it out")
     for tool in chosen:
         if job.rate and tool.name not in OFFERS[job.kind]:
-            able = " and ".join(OFFERS[job.kind])
-            raise UsageError(f"{tool.name} takes no --rate for load {job.kind}: {able} do")
+            able = " or ".join(OFFERS[job.kind])
+            raise UsageError(f"{tool.name} takes no rate for load {job.kind}: --tool {able} for it")
         if job.poisson and tool.name != "nettax":
             raise UsageError(f"{tool.name} has its own times: --poisson is for --tool nettax")
     return chosen

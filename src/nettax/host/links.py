@@ -90,6 +90,11 @@ def set_feature(name: str, netns: str, feature: str, on: bool) -> None:
 
 
 def bring_up_loopback(netns: str) -> None:
-    """Turn a new namespace's loopback on; it is its own network then."""
+    """Turn a new namespace's loopback on; it is its own network then.
+
+    It has 127.0.0.2 as well: where 127.0.0.1 is all there is, getaddrinfo(3) with AI_ADDRCONFIG, as
+    netperf asks, holds that there is no IPv4.
+    """
     with rtnetlink(netns) as socket:
         socket.link("set", index=1, state="up")  # loopback is the first in any namespace
+        socket.addr("add", index=1, address="127.0.0.2", prefixlen=32)

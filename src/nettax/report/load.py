@@ -40,16 +40,17 @@ def text(run: LoadRun) -> str:
 def _head(run: LoadRun) -> str:
     result, job = run.result, run.job
     unit = result.unit
+    each = "flow" if (job.kind, job.protocol) == ("stream", "udp") else "connection"
     lines = [
-        f"{run.tool} {run.version}: {job.connections} connection{'s' * (job.connections != 1)} to "
+        f"{run.tool} {run.version}: {job.connections} {each}{'s' * (job.connections != 1)} to "
         f"{job.host}:{job.port}, {result.elapsed_ns / 1e9:.2f} s",
         f"{result.done:,} {several(unit)}, {result.rate:,.0f} a second"
         + (f", {result.bytes * 1e3 / result.elapsed_ns:,.1f} MB/s" if result.bytes else "")
         + (f"; errors: {_pairs(result.errors)}" if result.errors else "; no errors"),
     ]
     if job.protocol == "tcp" and unit != "MB":
-        each = run.opened / max(1, result.done)
-        lines.append(f"{run.opened:,} connections by the kernel's count, {each:.3g} a {unit}")
+        share = run.opened / max(1, result.done)
+        lines.append(f"{run.opened:,} connections by the kernel's count, {share:.3g} a {unit}")
     if result.note:
         lines.append(f"({result.note})")
     return "\n".join(map(safe, lines))
