@@ -34,8 +34,8 @@ Examples:
   nettax load echo 127.0.0.1:11111 --tool sockperf --server -- sockperf server --tcp -p 11111
   nettax load http URL --rate 2000 --poisson        an open loop: what queues is seen
   nettax load stream 127.0.0.1:5201 --server -- iperf3 -s
-  nettax load stream 127.0.0.1:9000 --udp --tool nettax --bytes 64 --rate 200kpps \
-    --server -- nettax serve sink --port 9000
+  nettax load stream 127.0.0.1:9000 --udp --tool nettax --bytes 64 --rate 200kpps
+                                                    datagrams to nettax serve sink --port 9000
 """
 DEFAULT: dict[Kind, str] = {"http": "wrk", "echo": "nettax", "stream": "iperf3"}
 OFFERS: dict[Kind, tuple[str, ...]] = {

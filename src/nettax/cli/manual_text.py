@@ -137,7 +137,10 @@ PAGES = {
         "h2load writes a line for each request, which is in its own CPU time; wrk adds its "
         "latencies up after the measuring has stopped.",
         files=(_JOURNAL,),
-        see_also=("nettax-serve(1)", "nettax-soak(1)", "wrk(1)", "ab(1)", "h2load(1)", "iperf3(1)"),
+        see_also=(
+            *("nettax-serve(1)", "nettax-soak(1)", "wrk(1)", "ab(1)", "h2load(1)", "iperf3(1)"),
+            *("netperf(1)", "sockperf(1)"),
+        ),
         notes="A verdict is one of: *generator*, *server* (it was runnable for 90 % of the run, or "
         "held up by its quota), *shared* (both on CPUs that are full), *network* (softirqs), "
         "*latency* (nobody at a limit: connections / latency), *none*; or a warning before it: "
