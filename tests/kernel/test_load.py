@@ -144,6 +144,7 @@ def test_datagrams_to_a_sink() -> None:
         (("stream", "127.0.0.1:1", "--rate", "5"), 2, "does nothing with a TCP stream"),
         (("http", URL, "--tool", "ab", "-t", "2"), 2, "ab has one thread"),
         (("http", URL, "--alone"), 2, "does nothing without --server"),
+        (("stream", "127.0.0.1:1", "--tool", "iperf3,sockperf"), 2, "name one tool"),
         (("http", URL, "--tool", "oha"), 2, "oha is not supported"),
         (("http", URL, "--rate", "5x"), 2, "is no rate: give 500, 20k"),
         (("http", URL, "--rate", "5", "--tool", "ab"), 2, "ab takes no rate for load http"),

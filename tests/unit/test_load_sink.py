@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -56,6 +57,25 @@ def test_a_sink_tells_what_came_of_each_flow(tmp_path: Path) -> None:
             assert result.bytes == result.done * size
             assert result.latency is not None and result.latency.total == result.done
             assert f"{result.done} sent" in result.note
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_sink_ends_when_it_is_told(number: signal.Signals) -> None:
+    process = spawn([sys.executable, "-c", SINK], stdout=subprocess.PIPE)
+    assert process.stdout and int(process.stdout.readline())
+    process.send_signal(number)
+    process.communicate(timeout=10)
+    assert process.returncode == 0
+
+
+def test_a_port_that_is_taken() -> None:
+    with sink() as port:
+        again = SINK.replace("', 0", f"', {port}")
+        ran = subprocess.run(
+            [sys.executable, "-c", again], capture_output=True, text=True, timeout=20, check=False
+        )
+    assert ran.returncode == 1
+    assert ran.stderr == "nettax: the sink cannot take that address: Address already in use.\n"
 
 
 def test_nobody_answers(tmp_path: Path) -> None:

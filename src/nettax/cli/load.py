@@ -167,6 +167,8 @@ def command(
 def _tools(job: Job, names: str | None) -> tuple[Tool, ...]:
     offered = bool(job.rate) and job.kind == "http"
     chosen = tools(job.kind, names or ("nettax" if offered else DEFAULT[job.kind]))
+    if len(chosen) > 1 and job.kind != "http":
+        raise UsageError(f"each tool of load {job.kind} has a server of its own: name one tool")
     if job.threads > 1 and all(tool.one_thread for tool in chosen):
         raise UsageError(f"{chosen[0].name} has one thread: -t does nothing with it, leave it out")
     for tool in chosen:

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -166,7 +167,14 @@ int nettax_load_udp_receive(int page_fd)
 	return 0;
 }
 
-/* A server: take what comes, and answer those who ask what came, until it is killed; an errno. */
+/* Python, whose handlers would wait for this to return, is not in the way. */
+static void end(int signal)
+{
+	(void)signal;
+	_exit(0);
+}
+
+/* A server: take what comes, and answer those who ask what came, until it is told to end; 1. */
 int nettax_load_udp_sink(int page_fd)
 {
 	struct udp_flow *flow = load_map(page_fd, sizeof(*flow));
@@ -176,9 +184,14 @@ int nettax_load_udp_sink(int page_fd)
 	if (!flow || !seen)
 		return errno;
 	seen->token = UINT64_MAX; /* no flow yet */
+	signal(SIGINT, end);
+	signal(SIGTERM, end);
 	readable.fd = bound(flow);
-	if (readable.fd < 0)
-		return errno;
+	if (readable.fd < 0) {
+		fprintf(stderr, "nettax: the sink cannot take that address: %s.\n",
+			strerror(errno));
+		return 1;
+	}
 	printf("%u\n", flow->port);
 	fflush(stdout);
 	for (;;) {
