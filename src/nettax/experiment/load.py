@@ -10,7 +10,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from subprocess import PIPE, Popen, TimeoutExpired
 
@@ -100,6 +100,7 @@ def run(
     :raises NettaxError: the tool failed, did not end, or printed what is not understood.
     """
     version = tool.tell_version()
+    job = replace(job, keep_alive=job.keep_alive and tool.keeps)
     with host.temporarily(), tempfile.TemporaryDirectory(prefix="nettax-load-") as scratch:
         directory = Path(scratch)
         command = [*prefix, tool.find(), *tool.command(job, directory)]

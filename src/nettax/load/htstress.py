@@ -51,4 +51,5 @@ TOOL = Tool(
     version=re.compile("(?!)"),
     command=command,
     parse=parse,
+    keeps=False,
 )

@@ -112,6 +112,8 @@ class Tool:
     parse: Callable[[Job, Said], Result]
     files: tuple[str, ...] = ()
     """That it writes."""
+    keeps: bool = True
+    """Whether it can put several requests on a connection."""
     section: str = ""
     """Of Debian, where the package is, if not in main."""
     meets_by_tcp: bool = False
