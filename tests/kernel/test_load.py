@@ -54,7 +54,8 @@ def check(found: dict[str, Any]) -> None:
         assert side["billed_ns"] > 0
         parts = ("own_ns", "hardirq_ns", "net_ns", "softirq_ns")
         assert sum(side[part] for part in parts) == side["oncpu_ns"]
-        assert side["own_ns"] == side["usage"]["user_ns"] + side["system_ns"]
+        assert side["own_ns"] == side["user_ns"] + side["system_ns"]
+        assert side["parts_ns"] == side["oncpu_ns"] + side["wakeup_ns"] - side["waived_ns"]
     assert found["events"]["lost"] == 0
     kinds = ("server", "generator", "latency", "none", "shared", "network")
     assert found["verdict"]["bound"] in kinds

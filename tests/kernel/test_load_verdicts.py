@@ -241,7 +241,7 @@ def _check(case: Case) -> None:
     assert told.kind in case.kinds
     assert len(told.warnings) == (told.kind not in ("latency", "none") and told.kind != told.bound)
     for side in (found.server, found.generator):
-        off = found.mismatch(side)
+        off = side.mismatch
         assert off is not None and abs(off) < 0.03
 
 

@@ -45,6 +45,8 @@ def test_the_parts_are_the_whole(charges: Charges) -> None:
         charges.wait_ns,
         charges.interrupts,
         charges.switches,
+        charges.wakeup_ns,
+        charges.waived_ns,
     )
     assert named == charges.values
     assert tuple(charges.stolen_ns.values()) == (charges.hardirq_ns, *charges.softirq_ns)

@@ -56,9 +56,11 @@ CPU = CpuShare(
     steal_ns=S // 100,
     toll_ns=None,
 )
-# struct charges: on-CPU, own, billed, hard IRQs; softirqs; triggers; threads; wait and counts.
+# struct charges: on-CPU, own, billed, hard IRQs; softirqs; triggers; threads; the single ones.
 SOFTIRQS = (0, S // 2, S // 4, 2 * S, 0, 0, 0, 0, 0, S // 8)
-CHARGES = Charges((9 * S, 5 * S, 8 * S, S, *SOFTIRQS, 2 * S, S // 2, 0, 3 * S, 0, 0, 4 * S, 90, 30))
+CHARGES = Charges(
+    (9 * S, 5 * S, 8 * S, S, *SOFTIRQS, 2 * S, S // 2, 0, 3 * S, 0, 0, 4 * S, 90, 30, 0, 0)
+)
 SLOTS = [0] * 40
 SLOTS[3], SLOTS[9], SLOTS[12], SLOTS[39] = 1, 10, 100, 1000
 SNAPSHOT = Snapshot(

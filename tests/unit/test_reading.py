@@ -32,6 +32,8 @@ ACCOUNT = {
     "wait_ns": "q",
     "interrupts": "q",
     "switches": "q",
+    "wakeup_ns": "q",
+    "waived_ns": "q",
     "wait_since": "Q",
     "wait_clock": "3Q",
     "wait_cpu": "I",
@@ -273,6 +275,8 @@ def test_a_task_field_by_field() -> None:
         wait_ns=85,
         interrupts=12,
         switches=4,
+        wakeup_ns=-3,
+        waived_ns=7,
         flags=FOLLOWED,
         **identity,
     )
@@ -301,6 +305,8 @@ def test_a_task_field_by_field() -> None:
             wait_ns=80,
             interrupts=12,
             switches=3,
+            wakeup_ns=-3,
+            waived_ns=7,
             toll_ns=None,
         )
     ]

@@ -80,6 +80,8 @@ TASK = TaskShare(
     wait_ns=2_000_000_000,
     interrupts=2_340_000,
     switches=4_000,
+    wakeup_ns=3_100_000_000,
+    waived_ns=100_000_000,
     toll_ns=TollShare(1_234_000_000, 900_000_000, 1_900_000_000),
 )
 QUIET = replace(

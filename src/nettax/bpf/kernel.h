@@ -47,7 +47,10 @@ struct css_set {
 	struct cgroup *dfl_cgrp; /* the task's cgroup in the v2 hierarchy */
 };
 
-struct rq;
+struct rq {
+	__u64 clock;	  /* ns, as of the scheduler's last look */
+	__u64 clock_task; /* the same less the time for which no task is billed */
+};
 
 struct cfs_rq {
 	struct rq *rq; /* the CPU's own, in its per-CPU variable `runqueues` */

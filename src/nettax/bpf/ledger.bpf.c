@@ -32,20 +32,23 @@ static __always_inline void arm(struct cpu *c, struct task_struct *task)
 	    .start_ns = task->start_boottime,
 	};
 	struct task_account *account = NULL;
-	__u64 now = bpf_ktime_get_ns();
+	struct moment m = {.now = bpf_ktime_get_ns()};
 	__u32 kind = KIND_IDLE;
 
+	look_at_clock(&m, task);
 	c->percpu_base = percpu_base(task);
-	c->t0 = now;
-	c->totals.start_ns = now;
+	c->t0 = m.now;
+	c->clock0 = m.clock;
+	c->waived0 = m.waived_ns;
+	c->totals.start_ns = m.now;
 	c->hard_grace = true;
 	c->soft_grace = true;
 	if (key.pid) {
 		account = bpf_map_lookup_elem(&tasks, &key) ?: new_account(task, &key);
 		kind = account ? account->kind : KIND_TASK;
 	}
-	open_slice(c, task, &key, kind, now);
-	c->totals.now_ns = now;
+	open_slice(c, task, &key, kind, m.now);
+	c->totals.now_ns = m.now;
 	c->totals.armed = 1;
 	__builtin_memcpy(&c->reading, &c->totals, sizeof(c->reading));
 }
@@ -100,13 +103,14 @@ static __always_inline void settle_cpu(struct cpu *c, struct task_struct *task)
 	if (in_flight(c, &vector, &trigger))
 		soft_in_flight = (m.now - c->soft_t0) - (m.hard_ns - c->soft_h0);
 	m.soft_ns = c->soft_ns + soft_in_flight;
+	look_at_clock(&m, task);
 
 	/* The current task may have come by a switch that went untraced, with none seen since. */
 	if (key.pid)
 		account = account_of(task);
 	if (key.pid != c->task.pid || (key.pid && key.start_ns != c->task.start_ns)) {
 		stop_clock(c, m.now);
-		infer_switch(c, &key, account, task->se.sum_exec_runtime, m.now);
+		infer_switch(c, &key, account, task->se.sum_exec_runtime, &m);
 		open_slice(c, task, &key, c->kind, m.now);
 	}
 	cgroup = cgroup_of(account);

@@ -44,6 +44,8 @@ struct charges {
 	__s64 wait_ns;
 	__s64 interrupts;
 	__s64 switches;
+	__s64 wakeup_ns; /* billed from before it came on the CPU; see struct moment */
+	__s64 waived_ns; /* on the CPU, and not billed */
 };
 
 /* A task's account. The user side takes all fields up to wait_cpu in one go. */

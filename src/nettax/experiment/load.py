@@ -61,22 +61,6 @@ class LoadRun:
         """Connections that the server's namespace took, by the kernel's count."""
         return self.counters["Tcp.PassiveOpens"]
 
-    def mismatch(self, which: Side) -> float | None:
-        """How far the ledger's bill is from the cgroup's or the processes', as a share of that."""
-        if not which.usage.total_ns:
-            return None
-        return which.billed_ns / which.usage.total_ns - 1
-
-    def unplaced_ns(self, which: Side) -> int:
-        """What was billed beyond the ledger's slices: mostly the switches themselves.
-
-        The scheduler's clock for billing is read a little before the switch that is traced.
-        Negative where the hypervisor's steal is in the slices, and not on the bill.
-        """
-        # A kernel that accounts for interrupts apart bills nobody for them.
-        placed = which.own_ns if self.accounting.interrupts_apart else which.oncpu_ns
-        return which.billed_ns - placed
-
 
 def run(
     host: Host,
@@ -131,12 +115,14 @@ def run(
     of_server = _members(interval, target.cgroup_id, before.processes | after.processes)
     of_generator = _members(interval, generator_id, frozenset())
     both = [*of_server, *of_generator]
+    apart = bool(interval.accounting.interrupts_apart)
     server = side(
         of_server,
         _charges(interval, target.cgroup_id, of_server),
         after.usage - before.usage,
         watch.placed("server"),
         result.elapsed_ns,
+        apart,
     )
     generator = side(
         of_generator,
@@ -144,6 +130,7 @@ def run(
         generator_usage,
         watch.placed("generator"),
         result.elapsed_ns,
+        apart,
     )
     return LoadRun(
         tool=tool.name,

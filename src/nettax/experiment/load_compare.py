@@ -35,8 +35,8 @@ def _p50(run: LoadRun) -> float | None:
 
 MEASURES = (
     Measure("rate", "req/s", lambda run: run.result.rate),
-    Measure("server_us", "server", lambda run: _each(run, run.server.billed_ns)),
-    Measure("generator_us", "tool", lambda run: _each(run, run.generator.billed_ns)),
+    Measure("server_us", "server", lambda run: _each(run, run.server.parts_ns)),
+    Measure("generator_us", "tool", lambda run: _each(run, run.generator.parts_ns)),
     Measure(
         "net_us", "of which net", lambda run: _each(run, run.server.net_ns + run.generator.net_ns)
     ),

@@ -48,6 +48,12 @@ class Side:
     """NET_RX and NET_TX in its context."""
     softirq_ns: int
     """Other softirqs in its context."""
+    wakeup_ns: int
+    """Billed from its wakeups on, before it was on the CPU, less what was billed so to others."""
+    waived_ns: int
+    """On a CPU and not billed: the hypervisor's steal, and interrupts where they are kept apart."""
+    user_ns: int
+    """Of its own time, by the ticks: those fall on who is on a CPU, so not into `wakeup_ns`."""
     by_system_calls_ns: int
     """Of both kinds of softirqs, those that its own system calls ran (bh_enable)."""
     wait_ns: int
@@ -64,7 +70,17 @@ class Side:
     @property
     def system_ns(self) -> int:
         """Its own time in the kernel: what is not user time, which is told by ticks."""
-        return self.own_ns - self.usage.user_ns
+        return self.own_ns - self.user_ns
+
+    @property
+    def parts_ns(self) -> int:
+        """What it was billed, from its parts: by no record of the scheduler's of any task."""
+        return self.oncpu_ns + self.wakeup_ns - self.waived_ns
+
+    @property
+    def mismatch(self) -> float | None:
+        """How far the parts are from the account of its cgroup or processes, as a share of that."""
+        return self.parts_ns / self.usage.total_ns - 1 if self.usage.total_ns else None
 
     @property
     def waited(self) -> float:
@@ -106,8 +122,12 @@ def side(
     usage: CpuUsage,
     placed: Placed,
     elapsed_ns: int,
+    interrupts_apart: bool,
 ) -> Side:
-    """Add a side up; `charges` are of all its tasks, those that found no room included."""
+    """Add a side up; `charges` are of all its tasks, those that found no room included.
+
+    `interrupts_apart`: whether ticks that fall into interrupts are on nobody's bill.
+    """
     wait = sum(task.charges.wait_ns for task in tasks)
     oncpu = sum(task.charges.oncpu_ns for task in tasks)
     runnable = sum(
@@ -116,6 +136,7 @@ def side(
         for task in tasks
     )
     net = _net_ns(charges)
+    ticked = charges.own_ns if interrupts_apart else charges.oncpu_ns
     return Side(
         threads=len(tasks),
         usage=usage,
@@ -125,6 +146,9 @@ def side(
         hardirq_ns=charges.hardirq_ns,
         net_ns=net,
         softirq_ns=sum(charges.softirq_ns) - net,
+        wakeup_ns=charges.wakeup_ns,
+        waived_ns=charges.waived_ns,
+        user_ns=ticked * usage.user_ns // max(1, usage.total_ns),
         by_system_calls_ns=charges.stolen_by_trigger_ns["bh_enable"],
         wait_ns=wait,
         displaced_ns=sum(sum(task.charges.displaced_ns.values()) for task in tasks),

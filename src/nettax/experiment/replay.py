@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Replayed", "replayed", "replayed_with_bursts"]
 
+CLOCKED = ("wakeup_ns", "waived_ns")  # told by the scheduler's clock, in no recording
 # What only switches tell, and so what a recording without them leaves unknown.
 _OF_SLICES: Final = frozenset(
     {"idle_ns", "own_ns", "oncpu_ns", "residual_ns", "wait_ns", "displaced_ns", "switches"}
@@ -85,7 +86,7 @@ def _settled(recording: Recording, accounts: Accounts) -> Replayed:
 
 
 def _unknown(recording: Recording, accounts: Accounts) -> frozenset[str]:
-    unknown = {"steal_ns", "unkept_ns"}  # of the live ledger only
+    unknown = {"steal_ns", "unkept_ns", *CLOCKED}  # of the live ledger only
     if not accounts.sliced:
         unknown |= _OF_SLICES
     if not any(task.billed for task in accounts.tasks):
@@ -147,6 +148,6 @@ def _task_share(account: TaskAccount, tables: Tables) -> TaskShare:
         cpu=account.cpu,
         exited=account.exited,
         followed=False,
-        **Charges(account.sums).fields(),
+        **Charges((*account.sums, *[0] * len(CLOCKED))).fields(),
         toll_ns=None,
     )

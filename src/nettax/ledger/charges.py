@@ -25,6 +25,8 @@ FIELDS: Final = (
     "wait_ns",
     "interrupts",
     "switches",
+    "wakeup_ns",
+    "waived_ns",
 )
 """Of struct charges in bpf/ledger.h, in its order; three of them are arrays."""
 
@@ -32,8 +34,8 @@ SOFTIRQS = slice(4, 4 + len(VECTORS))
 STOLEN = slice(3, SOFTIRQS.stop)
 BY_TRIGGER = slice(STOLEN.stop, STOLEN.stop + len(TRIGGERS))
 DISPLACED = slice(BY_TRIGGER.stop, BY_TRIGGER.stop + len(KTHREADS))
-WAIT, INTERRUPTS, SWITCHES = range(DISPLACED.stop, DISPLACED.stop + 3)
-LENGTH = SWITCHES + 1
+WAIT, INTERRUPTS, SWITCHES, WAKEUP, WAIVED = range(DISPLACED.stop, DISPLACED.stop + 5)
+LENGTH = WAIVED + 1
 SOURCES = ("hardirq", *VECTORS)
 SHARED = (
     "billed_ns",
@@ -45,6 +47,8 @@ SHARED = (
     "wait_ns",
     "interrupts",
     "switches",
+    "wakeup_ns",
+    "waived_ns",
 )
 
 
@@ -128,6 +132,14 @@ class Charges:
     @property
     def switches(self) -> int:
         return self.values[SWITCHES]
+
+    @property
+    def wakeup_ns(self) -> int:
+        return self.values[WAKEUP]
+
+    @property
+    def waived_ns(self) -> int:
+        return self.values[WAIVED]
 
     @property
     def taken_ns(self) -> int:

@@ -137,7 +137,7 @@ class _Taken:
 class TaskShare(_Taken):
     """What one task was billed, and what it got.
 
-    on-CPU = own + Σ stolen.
+    on-CPU = own + Σ stolen; billed = on-CPU + wakeup − waived.
     """
 
     pid: int
@@ -164,6 +164,10 @@ class TaskShare(_Taken):
     wait_ns: int
     interrupts: int
     switches: int
+    wakeup_ns: int
+    """Billed from before it came on the CPU, less what was billed so to who came after it."""
+    waived_ns: int
+    """On the CPU and not billed: the hypervisor's steal, interrupts where they are kept apart."""
     toll_ns: TollShare | None
 
     @property
@@ -195,6 +199,8 @@ class GroupShare(_Taken):
     wait_ns: int
     interrupts: int
     switches: int
+    wakeup_ns: int
+    waived_ns: int
     toll_ns: TollShare | None
 
 

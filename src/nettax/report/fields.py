@@ -319,13 +319,16 @@ _LOAD = (
     Field("net", "NET_RX and NET_TX in its context, whosever packets they were"),
     Field("irq", "hard IRQs and other softirqs in its context"),
     Field(
-        "switch",
-        "billed beyond what the ledger saw between switches; less than nothing where the "
-        "hypervisor's steal is not on the bill",
+        "wakeup",
+        "billed from its wakeups on, before it was on the CPU, less what was billed so to who "
+        "came after it: the scheduler's clock stands still from a wakeup to its switch",
     ),
     Field(
-        "all", "what the kernel billed; the line below compares it with the cgroup's own account"
+        "waived",
+        "on the CPU and not billed: the hypervisor's steal, and interrupts where the kernel "
+        "accounts for them apart",
     ),
+    Field("all", "these together; the line below compares it with the cgroup's own account"),
     Field("latency from", "as the tool told it: shares from here to the next line, and quantiles"),
 )
 

@@ -68,38 +68,29 @@ def _costs(run: LoadRun) -> str:
         return f"{ns / 1e3 / done:.2f}" if ns else "·"
 
     def row(name: str, which: Side) -> list[str]:
-        rest = run.unplaced_ns(which)
-        return [
-            name,
-            *map(us, (which.usage.user_ns, which.system_ns, which.net_ns)),
-            us(which.hardirq_ns + which.softirq_ns),
-            us(rest),
-            us(which.billed_ns),
-        ]
+        irq = which.hardirq_ns + which.softirq_ns
+        parts = (which.user_ns, which.system_ns, which.net_ns, irq, which.wakeup_ns)
+        return [name, *map(us, (*parts, -which.waived_ns, which.parts_ns))]
 
     away = run.elsewhere
+    others = (
+        ("ksoftirqd", away.kthreads_ns),
+        ("over idle", away.idle_net_ns),
+        ("in others", away.other_net_ns),
+    )
+    columns = ("user", "system", "net", "irq", "wakeup", "waived", "all")
+    total = sum((run.server.parts_ns, run.generator.parts_ns, *(ns for _, ns in others)))
     rows = [
         row("server", run.server),
         row(run.tool, run.generator),
-        ["ksoftirqd", "·", "·", us(away.kthreads_ns), "·", "·", us(away.kthreads_ns)],
-        ["over idle", "·", "·", us(away.idle_net_ns), "·", "·", us(away.idle_net_ns)],
-        ["in others", "·", "·", us(away.other_net_ns), "·", "·", us(away.other_net_ns)],
+        *([name, "·", "·", us(ns), "·", "·", "·", us(ns)] for name, ns in others),
+        ["all", *[""] * (len(columns) - 1), us(total)],
     ]
-    head = [f"µs of CPU a {run.result.unit}", "user", "system", "net", "irq", "switch", "all"]
-    total = sum(
-        (
-            run.server.billed_ns,
-            run.generator.billed_ns,
-            away.kthreads_ns,
-            away.idle_net_ns,
-            away.other_net_ns,
-        )
-    )
-    rows.append(["all", "", "", "", "", "", us(total)])
+    head = [f"µs of CPU a {run.result.unit}", *columns]
     checks = ", ".join(
         f"{name} {100 * off:+.2f} %"
         for name, which in (("server", run.server), (run.tool, run.generator))
-        if (off := run.mismatch(which)) is not None
+        if (off := which.mismatch) is not None
     )
     return table(head, rows) + f"\nagainst the CPU time that the kernel billed: {checks}"
 
@@ -193,8 +184,8 @@ def _run(run: LoadRun) -> dict[str, Any]:
                 **{name: latency.quantile(share) for name, share in QUANTILES},
             },
         },
-        "server": _side(run, run.server),
-        "generator": _side(run, run.generator),
+        "server": _side(run.server),
+        "generator": _side(run.generator),
         "elsewhere": asdict(run.elsewhere),
         "connections_opened": run.opened,
         "sockets": asdict(run.sockets),
@@ -214,12 +205,12 @@ def _run(run: LoadRun) -> dict[str, Any]:
     }
 
 
-def _side(run: LoadRun, which: Side) -> dict[str, Any]:
+def _side(which: Side) -> dict[str, Any]:
     return {
         **asdict(which),
         "system_ns": which.system_ns,
-        "unplaced_ns": run.unplaced_ns(which),
-        "mismatch": run.mismatch(which),
+        "parts_ns": which.parts_ns,
+        "mismatch": which.mismatch,
     }
 
 
@@ -266,7 +257,7 @@ def comparison_text(result: Comparison) -> str:
             for runs in result.runs.values()
             for run in runs
             for which in (run.server, run.generator)
-            if (off := run.mismatch(which)) is not None
+            if (off := which.mismatch) is not None
         ),
         default=0.0,
     )

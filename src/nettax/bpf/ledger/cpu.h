@@ -38,6 +38,8 @@ struct cpu {
 	__u64 interrupts0;
 	__s64 vector0[NR_VECTORS];
 	__s64 trigger0[NR_TRIGGERS];
+	__u64 clock0;
+	__s64 waived0;
 	__u32 kind;
 	/* the exits of a hard IRQ and a softirq that were under way at arming are expected */
 	bool booking; /* a softirq is over, but not all of it booked */

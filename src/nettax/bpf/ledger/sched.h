@@ -23,6 +23,7 @@ int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev, struct task_s
 	m.now = bpf_ktime_get_ns();
 	m.hard_ns = c->totals.hardirq_ns;
 	m.soft_ns = c->soft_ns;
+	look_at_clock(&m, prev);
 	c->totals.switches++;
 	stop_clock(c, m.now);
 
@@ -31,7 +32,7 @@ int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev, struct task_s
 	if (key.pid)
 		account = account_of(prev);
 	if (key.pid != c->task.pid || (key.pid && key.start_ns != c->task.start_ns))
-		infer_switch(c, &key, account, charged, m.now);
+		infer_switch(c, &key, account, charged, &m);
 	if (account)
 		account->cgroup = READ(prev, cgroups, dfl_cgrp, kn, id);
 	cgroup = cgroup_of(account);

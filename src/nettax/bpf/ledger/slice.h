@@ -5,12 +5,35 @@
 
 #include "task.h"
 
-/* The counters of the upper levels at one moment. */
+/*
+ * The counters of the upper levels at one moment, and what the scheduler bills by. Its clock stands
+ * still between its looks. A wakeup that calls for a switch is such a look, and the switch itself
+ * is then none (kernel/sched/core.c, wakeup_preempt: rq_clock_skip_update), so the task that comes
+ * is billed from its wakeup on. Over a slice,
+ *
+ *   billed = slice + (growth of the clock - slice) - growth of what is waived
+ */
 struct moment {
 	__u64 now;
 	__u64 hard_ns;
 	__s64 soft_ns;
+	__u64 clock;
+	__s64 waived_ns; /* the hypervisor's steal, and interrupts where the kernel keeps them apart
+			  */
 };
+
+/* What the scheduler bills by on this CPU, found by its current task. */
+static __always_inline void look_at_clock(struct moment *m, struct task_struct *current)
+{
+	struct rq *rq;
+
+	m->clock = m->now;
+	if (!bpf_core_field_exists(current->se.cfs_rq))
+		return;
+	rq = READ(current, se.cfs_rq, rq);
+	m->clock = READ(rq, clock);
+	m->waived_ns = m->clock - READ(rq, clock_task);
+}
 
 /* Charge the softirqs completed since the slice began, by vector and by trigger. */
 static __always_inline void charge_softirqs(struct cpu *c, struct charges *to)
@@ -23,13 +46,15 @@ static __always_inline void charge_softirqs(struct cpu *c, struct charges *to)
 		to->trigger_ns[i] += t->trigger_ns[i] - c->trigger0[i];
 }
 
-/* Charge a slice, given its length and what of it was own and hard IRQs. */
-static __always_inline void charge_slice(struct cpu *c, struct charges *to, __s64 slice, __s64 own,
-					 __s64 hard, bool softirqs)
+/* Charge the slice that ends at m, given its length and what of it was own and hard IRQs. */
+static __always_inline void charge_slice(struct cpu *c, struct charges *to, const struct moment *m,
+					 __s64 slice, __s64 own, __s64 hard, bool softirqs)
 {
 	to->oncpu_ns += slice;
 	to->own_ns += own;
 	to->hardirq_ns += hard;
+	to->wakeup_ns += (__s64)(m->clock - c->clock0) - slice;
+	to->waived_ns += m->waived_ns - c->waived0;
 	to->interrupts += c->totals.interrupts - c->interrupts0;
 	if (softirqs)
 		charge_softirqs(c, to);
@@ -69,11 +94,11 @@ static __always_inline void close_slice(struct cpu *c, struct task_account *acco
 		t->stolen_hardirq_ns += hard;
 	}
 	if (account)
-		charge_slice(c, &account->sum, slice, own, hard, soft && victim);
+		charge_slice(c, &account->sum, m, slice, own, hard, soft && victim);
 	else if (c->kind != KIND_IDLE)
 		t->unkept_ns += slice;
 	if (cgroup)
-		charge_slice(c, cgroup, slice, own, hard, soft && victim);
+		charge_slice(c, cgroup, m, slice, own, hard, soft && victim);
 	if (soft) {
 		__builtin_memcpy(c->vector0, t->softirq_ns, sizeof(c->vector0));
 		__builtin_memcpy(c->trigger0, t->trigger_ns, sizeof(c->trigger0));
@@ -81,6 +106,8 @@ static __always_inline void close_slice(struct cpu *c, struct task_account *acco
 	c->t0 = m->now;
 	c->h0 = m->hard_ns;
 	c->s0 = m->soft_ns;
+	c->clock0 = m->clock;
+	c->waived0 = m->waived_ns;
 	c->interrupts0 = t->interrupts;
 }
 
@@ -100,15 +127,16 @@ static __always_inline void open_slice(struct cpu *c, struct task_struct *task,
  * The task that leaves is not the one that came: a switch between them went untraced. (Some hosts
  * hide their supervisor's switches.) The scheduler's own record tells how long one of them ran, and
  * the rest of the slice is the other's. The idle task has no record. Counted as unmatched, and the
- * time as inferred.
+ * time as inferred. What is inferred from the bill differs from it in nothing.
  */
 static __always_inline void infer_switch(struct cpu *c, const struct task_key *leaving,
-					 struct task_account *account, __u64 charged, __u64 now)
+					 struct task_account *account, __u64 charged,
+					 const struct moment *until)
 {
 	struct task_struct *came = (struct task_struct *)c->task_address;
 	struct task_account *came_account = NULL;
 	struct moment m = {.hard_ns = c->h0, .soft_ns = c->s0};
-	__u64 slice = now - c->t0, ran = 0;
+	__u64 slice = until->now - c->t0, ran = 0;
 
 	c->totals.unmatched++;
 	c->totals.inferred_ns += slice;
@@ -121,8 +149,13 @@ static __always_inline void infer_switch(struct cpu *c, const struct task_key *l
 		ran = charged - account->billed_until;
 		ran = ran < slice ? slice - ran : 0;
 	}
-	m.now = c->t0 + (ran < slice ? ran : slice);
+	ran = ran < slice ? ran : slice;
+	m.now = c->t0 + ran;
+	m.clock = c->clock0 + ran;
+	m.waived_ns = c->waived0;
 	close_slice(c, came_account, cgroup_of(came_account), &m);
+	c->clock0 = until->clock - (slice - ran);
+	c->waived0 = until->waived_ns;
 	c->task = *leaving;
 	c->kind = account ? account->kind : leaving->pid ? KIND_TASK : KIND_IDLE;
 }
