@@ -18,7 +18,7 @@ import pytest
 from nettax.canary import Canary
 from nettax.host import Host, spawn
 from nettax.kernel import cpus, proc_pid
-from nettax.kernel.interrupts import softirqs
+from nettax.kernel.interrupts import interrupts, softirqs
 from nettax.lab import Testbed
 from nettax.ledger import Ledger
 from nettax.ledger.rows import VECTORS
@@ -162,6 +162,39 @@ def test_softirq_counts_against_proc() -> None:
             hidden = least * interval.events.inferred_ns / cpu.wall_ns + interval.events.unmatched
             # /proc counts a softirq as it begins, the ledger as it ends: one may be under way.
             assert least - hidden - 1 <= cpu.softirq_count[vector] <= most + 1, (cpu.cpu, vector)
+
+
+def test_interrupt_counts_against_proc(tmp_path: Path) -> None:
+    """By line of /proc/interrupts, with the same bounds: a disk's queues, timer, IPIs.
+
+    Over all lines they are the ledger's own sums, but for the interrupt in flight at a reading.
+    """
+    script = "import os; [os.fsync(1) for _ in range(200) if os.write(1, os.urandom(4096))]"
+    with flooded(20_000), (tmp_path / "file").open("wb") as file:
+        outer = interrupts()
+        with Ledger() as ledger:
+            inner = interrupts()
+            subprocess.run([sys.executable, "-IS", "-c", script], stdout=file, check=True)
+            inner_end = interrupts()
+            last = ledger.finish()
+        outer_end = interrupts()
+    interval = last - ledger.began
+    counted = {(irq.irq, irq.cpu): irq for irq in interval.irqs}
+    assert len(counted) == len(interval.irqs)
+    for cpu in interval.cpus:
+        known = [name for name in inner if name.isdecimal() or name in ("LOC", "RES", "CAL", "IWI")]
+        for name in known:
+            least = inner_end[name].per_cpu[cpu.cpu] - inner[name].per_cpu[cpu.cpu]
+            most = outer_end[name].per_cpu[cpu.cpu] - outer[name].per_cpu[cpu.cpu]
+            hidden = least * interval.events.inferred_ns / cpu.wall_ns + interval.events.unmatched
+            found = counted.get((name, cpu.cpu))
+            count = found.count if found else 0
+            assert least - hidden - 1 <= count <= most + 1, (cpu.cpu, name)
+            if found and name.isdecimal():
+                assert inner[name].description.endswith(found.name)
+        lines = [irq for irq in interval.irqs if irq.cpu == cpu.cpu]
+        assert sum(irq.count for irq in lines) == cpu.hardirq_count
+        assert sum(irq.time_ns for irq in lines) == pytest.approx(cpu.hardirq_ns, rel=0.01)
 
 
 def test_displaced_is_within_run_delay() -> None:

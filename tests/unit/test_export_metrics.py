@@ -21,7 +21,7 @@ from nettax.export.metrics import families
 from nettax.export.snapshot import Snapshot
 from nettax.export.workloads import OTHER
 from nettax.kernel.accounting import Accounting
-from nettax.ledger import Charges, CpuShare, Events, OwnCost, TollPoint
+from nettax.ledger import Charges, CpuShare, Events, IrqShare, OwnCost, TollPoint
 from nettax.ledger.rows import KTHREADS, VECTORS
 
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -71,6 +71,7 @@ SNAPSHOT = Snapshot(
     workloads={("docker", 'a "b"'): CHARGES, OTHER: Charges()},
     folded=4,
     tasks=(),
+    irqs=(IrqShare(irq="27", name='eth0-"rx"-1', cpu=3, count=70, time_ns=S // 8),),
     events=Events(1, 2, 3 * S, 4 * S),
     own_cost=OwnCost(5, None, None),
     histograms={"hardirq": SLOTS, **dict.fromkeys(VECTORS, [0] * 40), "poll": SLOTS},
@@ -122,6 +123,9 @@ def test_cpus() -> None:
     assert value(found, "nettax_cpu_interrupt_toll_seconds", cpu="3") == 1.2e-6
     assert value(found, "nettax_cpu_stolen_seconds_total", cpu="3", source="net_rx") == 2
     assert value(found, "nettax_cpu_online", cpu="3") == 1
+    queue = {"cpu": "3", "irq": "27", "name": 'eth0-"rx"-1'}
+    assert value(found, "nettax_irqs_total", **queue) == 70
+    assert value(found, "nettax_irq_seconds_total", **queue) == 0.125
     assert value(found, "nettax_cpus_unaccounted") == 2
 
 

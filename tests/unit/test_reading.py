@@ -15,7 +15,18 @@ from hypothesis import strategies as st
 from nettax.errors import NettaxError
 from nettax.kernel.accounting import Accounting
 from nettax.kernel.btf import Layout
-from nettax.ledger import Charges, CpuShare, Events, OwnCost, TaskShare, Toll, TollPoint, TollShare
+from nettax.ledger import (
+    Charges,
+    CpuShare,
+    Events,
+    IrqShare,
+    OwnCost,
+    TaskShare,
+    Toll,
+    TollPoint,
+    TollShare,
+)
+from nettax.ledger.irqs import Lines
 from nettax.ledger.reading import Reading
 from nettax.ledger.rows import KTHREADS, TRIGGERS, VECTORS
 from nettax.ledger.tasks import EXITED, FOLLOWED, Decoder
@@ -99,18 +110,24 @@ class Totals:
     switches: int = 0
     unmatched: int = 0
     inferred_ns: int = 0
+    apart_count: tuple[int, ...] = (0,) * 12
+    apart_ns: tuple[int, ...] = (0,) * 12
 
 
 TOLL = Toll((TollPoint(1_000, 3_000, 2_000, 5_000), TollPoint(100_000, 1_000, 900, 1_100)), 0)
 ACCOUNTING = Accounting("tick", False, "a test")
 KEY = Layout("task_key", 16, [("pid", 0, "I"), ("start_ns", 8, "Q")])
-DECODER = Decoder(KEY, layout(), cgroup_path={7: "/seven"}.get, toll=None)
+IRQ_KEY = Layout("irq_key", 16, [("action", 0, "Q"), ("irq", 8, "I"), ("cpu", 12, "I")])
+IRQ_LINE = Layout("irq_line", 56, [("count", 0, "Q"), ("ns", 8, "q"), ("name", 16, "40s")])
+LINES = Lines(IRQ_KEY, IRQ_LINE)
+DECODER = Decoder(KEY, layout(), cgroup_path={7: "/seven"}.get, toll=None, lines=LINES)
 START = Reading(
     decoder=DECODER,
     time_ns=1_000,
     cpus={0: Totals()},
     offline=frozenset(),
     tasks={},
+    irqs={},
     cgroups={},
     squeezed={0: 0},
     steal_ns={0: 0},
@@ -134,6 +151,36 @@ def only_cpu(later: Reading, earlier: Reading = START) -> CpuShare:
 
 def tasks(later: Mapping[bytes, bytes], earlier: Mapping[bytes, bytes]) -> list[TaskShare]:
     return list((reading(tasks=later) - reading(tasks=earlier)).tasks)
+
+
+# --- interrupts ----------------------------------------------------------------------------------
+
+
+def line(irq: int, cpu: int, count: int, ns: int, name: str, action: int = 1) -> dict[bytes, bytes]:
+    """An entry of the map of IRQs."""
+    key = struct.pack("=QII", action, irq, cpu)
+    return {key: struct.pack("=Qq40s", count, ns, name.encode())}
+
+
+def test_interrupts_by_line() -> None:
+    then = {**line(27, 0, 5, 500, "eth0-rx-0"), **line(28, 1, 7, 70, "eth0-rx-1")}
+    now = {
+        **line(27, 0, 9, 800, "eth0-rx-0"),
+        **line(28, 1, 7, 70, "eth0-rx-1"),  # no more came
+        **line(29, 1, 2, 30, "eth0-rx-2"),
+        **line(29, 1, 3, 40, "eth0-rx-2", action=2),  # gone, and made again
+        **line(29, 1, 1, 10, "disk", action=3),  # on the same line
+    }
+    apart, apart_ns = (4, *[0] * 10, 1), (600, *[0] * 10, 9)
+    later = reading(irqs=now, cpus={0: Totals(apart_count=apart, apart_ns=apart_ns)})
+    earlier = reading(irqs=then, cpus={0: Totals(apart_count=(1, *[0] * 11))})
+    assert (later - earlier).irqs == (
+        IrqShare(irq="27", name="eth0-rx-0", cpu=0, count=4, time_ns=300),
+        IrqShare(irq="29", name="eth0-rx-2", cpu=1, count=5, time_ns=70),
+        IrqShare(irq="29", name="disk", cpu=1, count=1, time_ns=10),
+        IrqShare(irq="CAL", name="function calls", cpu=0, count=3, time_ns=600),
+        IrqShare(irq="?", name="numbered, but there was no room", cpu=0, count=1, time_ns=9),
+    )
 
 
 # --- CPUs ----------------------------------------------------------------------------------------
@@ -244,7 +291,7 @@ def test_what_the_kernel_does_not_tell_is_none() -> None:
 
 
 def test_the_toll_of_a_cpu_is_by_its_own_rate() -> None:
-    charged = Decoder(KEY, layout(), {7: "/seven"}.get, TOLL)
+    charged = Decoder(KEY, layout(), {7: "/seven"}.get, TOLL, LINES)
     cpus = {
         0: Totals(now_ns=10**9, interrupts=1_000),
         1: Totals(now_ns=10**9, interrupts=100_000),
@@ -379,7 +426,7 @@ def test_kinds() -> None:
 
 def test_a_tasks_toll_is_by_the_rate_of_its_cpu() -> None:
     later = reading(
-        decoder=Decoder(KEY, layout(), cgroup_path={7: "/seven"}.get, toll=TOLL),
+        decoder=Decoder(KEY, layout(), cgroup_path={7: "/seven"}.get, toll=TOLL, lines=LINES),
         cpus={0: Totals(now_ns=10**9, interrupts=1_000), 1: Totals(now_ns=10**9)},
         tasks={
             key(1): account(oncpu_ns=1, interrupts=10, cpu=0),
@@ -411,7 +458,9 @@ def test_charges_and_rows_are_of_the_same_tasks_in_the_same_order() -> None:
 
 def test_an_object_of_another_version_is_refused() -> None:
     with pytest.raises(NettaxError, match="of another version of nettax"):
-        Decoder(KEY, Layout("task_account", 8, [("own_ns", 0, "q")]), {7: "/seven"}.get, None)
+        Decoder(
+            KEY, Layout("task_account", 8, [("own_ns", 0, "q")]), {7: "/seven"}.get, None, LINES
+        )
 
 
 # --- cgroups -------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from nettax.ledger import (
     CpuShare,
     Events,
     Interval,
+    IrqShare,
     OwnCost,
     TaskShare,
     Toll,
@@ -26,6 +27,7 @@ from nettax.report.interval import (
     by_taken,
     document,
     histogram_text,
+    irqs_table,
     payers_csv,
     text,
     time_text,
@@ -102,6 +104,12 @@ INTERVAL = Interval(
     cpus=(CPU, replace(CPU, cpu=127)),
     tasks=(QUIET, TASK),
     charges=(),
+    irqs=(
+        IrqShare(irq="LOC", name="local timer", cpu=0, count=2_500, time_ns=5_000_000),
+        IrqShare(irq="27", name="eth0-rx-1", cpu=127, count=300_000, time_ns=100_000_000),
+        IrqShare(irq="27", name="eth0-rx-1", cpu=0, count=100_000, time_ns=20_000_000),
+        IrqShare(irq="3", name="disk \x1b[2J", cpu=0, count=1, time_ns=999),
+    ),
     cgroups={},
     events=Events(lost=0, unmatched=0, inferred_ns=0, unkept_ns=0),
     own_cost=OwnCost(12_300_000, None, None),
@@ -266,6 +274,23 @@ def test_rows_left_out_are_counted() -> None:
     assert "quiet" not in told
     assert "(1 more tasks; -n sets how many are shown)" in told
     assert "more tasks" not in shown(INTERVAL, rows=2)
+
+
+def test_interrupts_by_line() -> None:
+    """The dearest first, CPUs together, and names made safe."""
+    assert "eth0-rx-1" not in shown(INTERVAL)
+    assert irqs_table(INTERVAL, 9).splitlines() == [
+        "irq  name          CPUs  irq/s  ns/irq    %",
+        "27   eth0-rx-1    0,127    40k     300  1.2",
+        "LOC  local timer      0    250    2000  0.1",
+        "3    disk ?[2J        0      0     999    ·",
+    ]
+    assert irqs_table(INTERVAL, 1).endswith("\n\n(2 more lines; -n sets how many are shown)")
+    assert irqs_table(INTERVAL, 9) in text(INTERVAL, INTERVAL.tasks, 9, irqs=True)
+    found = document(INTERVAL, [])["irqs"]
+    assert [(irq["irq"], irq["cpu"]) for irq in found] == [
+        *(("3", 0), ("27", 0), ("27", 127), ("LOC", 0))
+    ]
 
 
 # --- for machines --------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ MS = 1_000_000
 WALL = 1000 * MS
 DOCKER = "/system.slice/docker-" + "ab" * 32 + ".scope"
 CGROUPS = {1: "/", 2: "/system.slice/web.service", 3: DOCKER, 4: "/system.slice/web.service/sub"}
-DECODER = Decoder(test_reading.KEY, test_reading.layout(), CGROUPS.get, None)
+DECODER = Decoder(test_reading.KEY, test_reading.layout(), CGROUPS.get, None, test_reading.LINES)
 CPU = replace(
     test_report.CPU,
     wall_ns=WALL,

@@ -125,9 +125,11 @@ struct work_struct {
 	void (*func)(struct work_struct *work);
 };
 
-#pragma clang attribute pop
+struct irqaction {
+	const char *name; /* what /proc/interrupts shows at the end of the line */
+};
 
-struct irqaction;
+#pragma clang attribute pop
 
 #define PF_KTHREAD 0x00200000 /* include/linux/sched.h */
 #define TASK_DEAD  0x00000080 /* include/linux/sched.h */

@@ -16,6 +16,12 @@ enum kind { KIND_KSOFTIRQD, KIND_NAPI, KIND_IRQ, NR_KTHREADS, KIND_TASK = NR_KTH
 /* What made a softirq run in a task's context. */
 enum trigger { TRIGGER_IRQ_EXIT, TRIGGER_BH_ENABLE, TRIGGER_UNKNOWN, NR_TRIGGERS };
 
+/* Interrupts that pass no handler of a numbered IRQ, as /proc/interrupts calls them on x86; IPI,
+ * those of other machines; and OTHER, numbered ones for which the map had no room. The first are
+ * sent by CPUs. */
+enum apart { CAL, RES, IPI, LOC, IWI, PLT, ERR, SPU, TRM, THR, DFR, OTHER, NR_APART };
+#define IS_IPI(apart) ((apart) <= IPI)
+
 /* What the user side asks of a CPU: argument of the program `settle`. */
 enum request { REQUEST_READ, REQUEST_ARM, REQUEST_DISARM };
 
@@ -66,6 +72,19 @@ struct task_account {
 	char comm[16];
 };
 
+/* A numbered IRQ on one CPU. Those that share a number are told apart by their actions. */
+struct irq_key {
+	__u64 action; /* its address */
+	__u32 irq;
+	__u32 cpu;
+};
+
+struct irq_line {
+	__u64 count;
+	__s64 ns;
+	char name[40]; /* the action's: that of a queue, as a rule */
+};
+
 /* A CPU's totals since it was armed; they only grow. */
 struct cpu_totals {
 	__u64 start_ns; /* CLOCK_MONOTONIC at arming */
@@ -83,6 +102,8 @@ struct cpu_totals {
 	__u64 softirq_count[NR_VECTORS];
 	__u64 interrupts; /* hard IRQs, IPIs included */
 	__u64 ipis;
+	__u64 apart_count[NR_APART]; /* those of no number; OTHER: those that found no room */
+	__s64 apart_ns[NR_APART];
 	__u64 polls;
 	__u64 packets;
 	__u64 softirq_packets; /* those polled in NET_RX softirqs, not by threads or callers */

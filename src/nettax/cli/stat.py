@@ -29,6 +29,7 @@ EXAMPLES = """
 Examples:
   nettax stat -d 10                 ten seconds of the whole host
   nettax stat -C 0,2-5 -I 1         CPUs 0 and 2 to 5, a table every second
+  nettax stat --irqs -d 10          and interrupts by queue
   nettax stat --by workload -d 10   by container, unit and session
   nettax stat -p 1234 --json        one process, until Ctrl-C
   nettax stat -- make -j4           a command and all that it starts
@@ -52,6 +53,7 @@ Examples:
 )
 @click.option("--by", type=click.Choice(BY), help="Add tasks up by this.")
 @click.option("-n", "--rows", type=click.IntRange(min=0), default=15, help="Rows shown (15).")
+@click.option("--irqs", is_flag=True, help="Interrupts by IRQ: which queue's, how many, how long.")
 @click.option("--hist", is_flag=True, help="Run times of hard IRQs, softirqs and NAPI polls, log2.")
 @click.option("--time-programs", is_flag=True, help="Have the kernel time nettax's own programs.")
 @click.option("--json", "as_json", is_flag=True, help="One document; with -I, one a line.")
@@ -73,6 +75,7 @@ def command(
     interval: float | None,
     by: str | None,
     rows: int,
+    irqs: bool,
     hist: bool,
     time_programs: bool,
     as_json: bool,
@@ -107,7 +110,7 @@ def command(
             output.write(payers_csv(counted, payers, header))
             header = header and not payers
         else:
-            output.write(text(counted, payers, rows) + "\n")
+            output.write(text(counted, payers, rows, irqs) + "\n")
         output.flush()
 
     child = Gated(words) if words else None

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, cast
 from nettax.export.metrics import families
 from nettax.export.snapshot import Snapshot
 from nettax.kernel.accounting import Accounting
-from nettax.ledger import Charges, CpuShare, Events, OwnCost, TaskCharges, TollPoint
+from nettax.ledger import Charges, CpuShare, Events, IrqShare, OwnCost, TaskCharges, TollPoint
 from nettax.ledger.rows import KTHREADS, VECTORS
 
 __all__ = ["Metric", "catalog"]
@@ -59,6 +59,7 @@ def _nothing() -> Snapshot:
         workloads={("", ""): Charges()},
         folded=0,
         tasks=[cast(TaskCharges, task)],
+        irqs=[IrqShare(irq="", name="", cpu=0, count=0, time_ns=0)],
         events=Events(0, 0, 0, 0),
         own_cost=OwnCost(0, 0, 0),
         histograms=dict.fromkeys(("hardirq", "poll", *VECTORS), (0,) * 40),

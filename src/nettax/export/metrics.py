@@ -130,6 +130,19 @@ def _cpus(snapshot: Snapshot) -> Iterator[Family]:
         "cpu_hardirqs", "Hard IRQs of every kind, IPIs included.", each(lambda c: c.hardirq_count)
     )
     yield _counter("cpu_ipis", "Interrupts from other CPUs.", each(lambda cpu: cpu.ipi_count))
+    irqs = [
+        (f'cpu="{irq.cpu}",irq="{irq.irq}",{label("name", irq.name)}', irq) for irq in snapshot.irqs
+    ]
+    yield _counter(
+        "irqs",
+        "Hard IRQs by line of /proc/interrupts: of a NIC, by queue.",
+        [(labels, irq.count) for labels, irq in irqs],
+    )
+    yield _counter(
+        "irq_seconds",
+        "Time in the handlers of these.",
+        [(labels, irq.time_ns / S) for labels, irq in irqs],
+    )
     yield _counter(
         "cpu_softirq_seconds",
         "Time in softirqs less the hard IRQs inside, whatever they interrupted.",

@@ -22,6 +22,7 @@ from nettax.ledger import (
     Charges,
     CpuShare,
     Events,
+    IrqShare,
     Ledger,
     OwnCost,
     Reading,
@@ -50,6 +51,7 @@ class Snapshot:
     folded: int
     """Workloads that share a series."""
     tasks: Sequence[TaskCharges]
+    irqs: Sequence[IrqShare]
     events: Events
     own_cost: OwnCost
     histograms: Mapping[str, Sequence[int]]
@@ -108,6 +110,7 @@ class Source:
             workloads=self._workloads.totals(),
             folded=self._workloads.folded,
             tasks=self._top(whole.charges, since.charges, since.wall_ns / 1e9),
+            irqs=whole.irqs,
             events=whole.events,
             own_cost=whole.own_cost,
             histograms=_summed(reading),

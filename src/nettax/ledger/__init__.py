@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from nettax.ledger.charges import Charges
-from nettax.ledger.rows import CpuShare, Events, GroupShare, OwnCost, TaskShare, TollShare
+from nettax.ledger.rows import CpuShare, Events, GroupShare, IrqShare, OwnCost, TaskShare, TollShare
 
 if TYPE_CHECKING:
     from nettax.ledger.ledger import Ledger
@@ -20,6 +20,7 @@ __all__ = [
     "Events",
     "GroupShare",
     "Interval",
+    "IrqShare",
     "Ledger",
     "OwnCost",
     "Reading",

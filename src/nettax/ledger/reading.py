@@ -9,7 +9,8 @@ from typing import Any
 from nettax.errors import NettaxError
 from nettax.kernel.accounting import Accounting
 from nettax.ledger.charges import Charges
-from nettax.ledger.rows import KTHREADS, VECTORS, CpuShare, Events, OwnCost, TaskShare
+from nettax.ledger.irqs import irq_shares
+from nettax.ledger.rows import KTHREADS, VECTORS, CpuShare, Events, IrqShare, OwnCost, TaskShare
 from nettax.ledger.tasks import Decoder, TaskCharges, TaskRows, interrupt_rates, task_charges
 from nettax.ledger.toll import Toll
 
@@ -34,6 +35,8 @@ class Reading:
     offline: frozenset[int]
     tasks: Mapping[bytes, bytes]
     """struct task_account by struct task_key, as the kernel keeps them."""
+    irqs: Mapping[bytes, bytes]
+    """struct irq_line by struct irq_key."""
     cgroups: Mapping[int, Charges]
     """By cgroup id; empty unless asked for."""
     squeezed: Mapping[int, int]
@@ -55,6 +58,9 @@ class Reading:
             cpus=cpus,
             tasks=TaskRows(charges, interrupt_rates(cpus)),
             charges=charges,
+            irqs=tuple(
+                irq_shares(self.decoder.lines, self.irqs, earlier.irqs, self.cpus, earlier.cpus)
+            ),
             cgroups=self._cgroups(earlier),
             events=Events(
                 lost=self.lost - earlier.lost,
@@ -110,6 +116,8 @@ class Interval:
     """Every task that ran or waited, in no order; each row is made when it is looked at."""
     charges: Sequence[TaskCharges]
     """The same tasks in the same order, as vectors: to compare, sort and add up many."""
+    irqs: tuple[IrqShare, ...]
+    """Interrupts by line and CPU, in no order; those of a CPU add up to its `hardirq_ns`."""
     cgroups: Mapping[int, Charges]
     """What the tasks of each cgroup were charged, by its id; empty unless asked for.
 

@@ -14,6 +14,7 @@ __all__ = [
     "CpuShare",
     "Events",
     "GroupShare",
+    "IrqShare",
     "OwnCost",
     "TaskShare",
     "TollShare",
@@ -118,6 +119,21 @@ def _sum(values: list[Any]) -> Any:
     if isinstance(first, TollShare):
         return TollShare(*(sum(getattr(v, f.name) for v in values) for f in fields(TollShare)))
     return sum(values)
+
+
+@dataclass(frozen=True, slots=True)
+class IrqShare:
+    """How often one line interrupted one CPU, and for how long."""
+
+    irq: str
+    """As /proc/interrupts names the line: an IRQ's number, or LOC, RES, CAL …"""
+    name: str
+    """What it is for: the handler's own name, which of a NIC tells the queue."""
+    cpu: int
+    count: int
+    """Of a line that devices share, those of this handler: it is called for each of them."""
+    time_ns: int
+    """In the handler; over all lines of a CPU, its `hardirq_ns`."""
 
 
 class _Taken:

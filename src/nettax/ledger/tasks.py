@@ -10,6 +10,7 @@ from typing import Any, overload
 from nettax.errors import NettaxError
 from nettax.kernel.btf import Layout
 from nettax.ledger.charges import DISPLACED, FIELDS, LENGTH, WAIT, Charges
+from nettax.ledger.irqs import Lines
 from nettax.ledger.rows import KINDS, CpuShare, TaskShare
 from nettax.ledger.toll import Toll
 
@@ -20,7 +21,7 @@ WAITING = ("wait_since", "wait_clock", "wait_cpu")
 
 
 class Decoder:
-    """How to read struct task_account and its key; one for each ledger."""
+    """How to read what the maps hold; one for each ledger."""
 
     def __init__(
         self,
@@ -28,6 +29,7 @@ class Decoder:
         account: Layout,
         cgroup_path: Callable[[int], str | None],
         toll: Toll | None,
+        lines: Lines,
     ) -> None:
         """Take the layouts of the structs from the BPF object.
 
@@ -49,6 +51,7 @@ class Decoder:
         self.cgroup_id = account.field("cgroup")
         self.cgroup_path = cgroup_path
         self.toll = toll
+        self.lines = lines
 
 
 class TaskCharges:

@@ -92,6 +92,15 @@ _WORK = (
     Field("squeezed/s", "NET_RX stopped with work left, its budget or its 2 ms used up"),
 )
 
+_IRQS = (
+    Field("irq", "its number in /proc/interrupts, or the name there: LOC, RES, CAL …"),
+    Field("name", "what it is for, by its handler: a NIC's queue, a disk's; or in words"),
+    Field("CPUs", "those that it interrupted"),
+    Field("irq/s", "how often, on all of them"),
+    Field("ns/irq", "in the handler, on average"),
+    Field("%", "of one CPU, in the handler"),
+)
+
 _DOUBT = (
     Field("residual", "wall time of all CPUs on no account, in %"),
     Field("lost", "events that the kernel dropped, because a program was running already"),
@@ -377,6 +386,7 @@ TABLES = {
     "live": Table("Besides", "% of one CPU", _LIVE),
     "cpus": Table("CPUs", "% of its time", _CPU),
     "work": Table("Work", "per second", _WORK),
+    "irqs": Table("Interrupts", "as named", _IRQS),
     "doubt": Table("Footer", "% of all CPUs' time, or a count", _DOUBT),
     "histogram": Table("Histograms", "run time, log2", _HISTOGRAM),
     "canary": Table("Canary", "% of wall time", _CANARY),
@@ -406,7 +416,7 @@ TABLES = {
 
 # What each verb prints, in its order.
 VERB_TABLES = {
-    "stat": ("tasks", "groups", "cpus", "work", "histogram", "doubt"),
+    "stat": ("tasks", "groups", "cpus", "work", "irqs", "histogram", "doubt"),
     "top": ("tasks", "cpus", "work", "live", "doubt"),
     "report": (
         *("tasks", "cpus", "work", "histogram", "bursts", "runners"),

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from nettax.ledger import CpuShare, GroupShare, TaskShare
+from nettax.kernel.cpus import format_list
+from nettax.ledger import CpuShare, GroupShare, IrqShare, TaskShare
 from nettax.report.table import count, percent, safe, signed_percent, table
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ __all__ = [
     "cpus_table",
     "document",
     "histogram_text",
+    "irqs_table",
     "payers_csv",
     "payers_table",
     "text",
@@ -47,6 +49,7 @@ def document(interval: Interval, payers: Payers, by: str | None = None) -> dict[
         "accounting": asdict(interval.accounting),
         "cpus": [asdict(cpu) for cpu in interval.cpus],
         "total": asdict(CpuShare.total(interval.cpus)),
+        "irqs": [asdict(irq) for irq in sorted(interval.irqs, key=_line)],
         "groups" if by else "tasks": [asdict(payer) for payer in payers],
         "histograms": {name: list(slots) for name, slots in interval.histograms.items()},
         "toll": asdict(interval.toll) if interval.toll else None,
@@ -79,12 +82,17 @@ def _flat(row: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
             yield prefix + name, safe(value) if isinstance(value, str) else value
 
 
-def text(interval: Interval, payers: Payers, rows: int) -> str:
-    """The interval as tables for people: payers, CPUs, and what could not be accounted for."""
+def text(interval: Interval, payers: Payers, rows: int, irqs: bool = False) -> str:
+    """The interval as tables for people: payers, CPUs, and what could not be accounted for.
+
+    With `irqs`, interrupts by what raised them, too.
+    """
     parts = [_heading(interval), payers_table(interval, payers[:rows]), cpus_table(interval)]
     if len(payers) > rows:
         what = "tasks" if isinstance(payers[0], TaskShare) else "groups"
         parts.insert(2, f"({len(payers) - rows} more {what}; -n sets how many are shown)")
+    if irqs:
+        parts.append(irqs_table(interval, rows))
     if interval.histograms:
         parts += [histogram_text(name, slots) for name, slots in interval.histograms.items()]
     parts.append(_footer(interval))
@@ -210,6 +218,35 @@ def _work(interval: Accounts) -> str:
 
     head = ["CPU", "irq/s", "ipi/s", "net_rx/s", "polls/s", "packets/s", "ns/packet", "squeezed/s"]
     return table(head, [row(*named) for named in _named(interval)])
+
+
+def irqs_table(interval: Interval, rows: int) -> str:
+    """Interrupts, one line of /proc/interrupts a line, those that took most time first."""
+    lines: dict[tuple[str, str], list[IrqShare]] = {}
+    for share in interval.irqs:
+        lines.setdefault((share.irq, share.name), []).append(share)
+    times = {line: sum(share.time_ns for share in shares) for line, shares in lines.items()}
+
+    def row(line: tuple[str, str]) -> list[str]:
+        number = sum(share.count for share in lines[line])
+        return [
+            *line,
+            format_list(share.cpu for share in lines[line]),
+            _rate(number, interval.wall_ns),
+            f"{times[line] / number:.0f}",
+            percent(times[line], interval.wall_ns),
+        ]
+
+    first = sorted(lines, key=lambda line: (-times[line], line))[:rows]
+    shown = table(["irq", "name", "CPUs", "irq/s", "ns/irq", "%"], map(row, first), left=2)
+    more = len(lines) - len(first)
+    return f"{shown}\n\n({more} more lines; -n sets how many are shown)" if more else shown
+
+
+def _line(share: IrqShare) -> tuple[bool, int, str, int]:
+    """Numbers first, in their order, as in /proc/interrupts."""
+    numbered = share.irq.isdecimal()
+    return not numbered, int(share.irq) if numbered else 0, share.irq, share.cpu
 
 
 def _rate(number: int | None, wall_ns: int) -> str:

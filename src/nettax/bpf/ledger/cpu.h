@@ -81,6 +81,13 @@ struct {
 } histograms SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct irq_key);
+	__type(value, struct irq_line);
+} irqs SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
 	__uint(max_entries, 1);
 	__type(key, __u64); /* its id; 0: all those for which there is no room */
@@ -89,6 +96,7 @@ struct {
 
 static const struct task_account no_account;
 static const struct charges no_charges;
+static const struct irq_line no_line;
 
 static __always_inline struct cpu *cpu_state(__u32 cpu)
 {

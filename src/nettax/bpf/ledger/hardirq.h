@@ -15,31 +15,39 @@ static __always_inline int hard_enter(void)
 	return 0;
 }
 
-static __always_inline int hard_leave(bool ipi)
+/* The end of an interrupt; its time, if it is the outermost. An exit without an entry is none. */
+static __always_inline bool hard_leave(struct cpu *c, __u64 *ns)
 {
-	struct cpu *c = armed_cpu();
 	struct cpu_histograms *h;
-	__u64 ns;
 
-	if (!c)
-		return 0;
+	*ns = 0;
 	if (!c->hard_depth) {
 		c->totals.unmatched += !c->hard_grace;
 		c->hard_grace = false;
-		return 0;
+		return false;
 	}
-	c->totals.ipis += ipi;
 	if (--c->hard_depth) /* one interrupt may pass two tracepoints: arm64's IPIs do */
-		return 0;
+		return true;
 	c->totals.interrupts++;
-	ns = hard_now() - c->hard_t0;
-	c->totals.hardirq_ns += ns;
+	*ns = hard_now() - c->hard_t0;
+	c->totals.hardirq_ns += *ns;
 	/* Any softirq that this does not foretell is run by local_bh_enable. */
 	if (!c->vector)
 		c->pending = runs_at_irq_exit(c->percpu_base, c->pending);
 	if (want_histograms && (h = cpu_histograms()))
-		h->hardirq[log2_slot(ns)]++;
-	return 0;
+		h->hardirq[log2_slot(*ns)]++;
+	return true;
+}
+
+static __noinline struct irq_line *new_line(struct irqaction *action, struct irq_key *key)
+{
+	struct irq_line *line;
+
+	bpf_map_update_elem(&irqs, key, &no_line, BPF_NOEXIST);
+	line = bpf_map_lookup_elem(&irqs, key);
+	if (line)
+		bpf_probe_read_kernel_str(line->name, sizeof(line->name), READ(action, name));
+	return line;
 }
 
 TP(irq_handler_entry)
@@ -49,34 +57,67 @@ int BPF_PROG(irq_handler_entry)
 }
 
 TP(irq_handler_exit)
-int BPF_PROG(irq_handler_exit)
+int BPF_PROG(irq_handler_exit, int irq, struct irqaction *action)
 {
-	return hard_leave(false);
+	struct cpu *c = armed_cpu();
+	struct irq_line *line;
+	struct irq_key key;
+	__u64 ns;
+
+	if (!c || !hard_leave(c, &ns))
+		return 0;
+	key.action = (__u64)action;
+	key.irq = irq;
+	key.cpu = bpf_get_smp_processor_id();
+	line = bpf_map_lookup_elem(&irqs, &key) ?: new_line(action, &key);
+	if (line) {
+		line->count++;
+		line->ns += ns;
+	} else {
+		c->totals.apart_count[OTHER]++;
+		c->totals.apart_ns[OTHER] += ns;
+	}
+	return 0;
+}
+
+static __always_inline int hard_leave_apart(enum apart which)
+{
+	struct cpu *c = armed_cpu();
+	__u64 ns;
+
+	if (!c || !hard_leave(c, &ns))
+		return 0;
+	c->totals.ipis += IS_IPI(which);
+	if (!c->hard_depth) { /* else it has a number, too, and is counted there */
+		c->totals.apart_count[which]++;
+		c->totals.apart_ns[which] += ns;
+	}
+	return 0;
 }
 
 /* Interrupts that never reach irq_handler_*: x86's vectors (arch/x86/include/asm/trace/
  * irq_vectors.h), and IPIs elsewhere (include/trace/events/ipi.h). */
-#define VECTOR(name, ipi)                                                                          \
+#define VECTOR(name, which)                                                                        \
 	TP(name##_entry) int BPF_PROG(name##_entry)                                                \
 	{                                                                                          \
 		return hard_enter();                                                               \
 	}                                                                                          \
 	TP(name##_exit) int BPF_PROG(name##_exit)                                                  \
 	{                                                                                          \
-		return hard_leave(ipi);                                                            \
+		return hard_leave_apart(which);                                                    \
 	}
 
-VECTOR(call_function_single, true)
-VECTOR(call_function, true)
-VECTOR(reschedule, true)
-VECTOR(ipi, true)
-VECTOR(local_timer, false)
-VECTOR(irq_work, false)
-VECTOR(x86_platform_ipi, false)
-VECTOR(error_apic, false)
-VECTOR(spurious_apic, false)
-VECTOR(thermal_apic, false)
-VECTOR(threshold_apic, false)
-VECTOR(deferred_error_apic, false)
+VECTOR(call_function_single, CAL)
+VECTOR(call_function, CAL)
+VECTOR(reschedule, RES)
+VECTOR(ipi, IPI)
+VECTOR(local_timer, LOC)
+VECTOR(irq_work, IWI)
+VECTOR(x86_platform_ipi, PLT)
+VECTOR(error_apic, ERR)
+VECTOR(spurious_apic, SPU)
+VECTOR(thermal_apic, TRM)
+VECTOR(threshold_apic, THR)
+VECTOR(deferred_error_apic, DFR)
 
 #endif
