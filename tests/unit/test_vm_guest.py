@@ -7,6 +7,7 @@ import lzma
 import os
 import shutil
 import subprocess
+from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ from tests.unit.test_vm_cpio import entries
 
 from nettax.errors import MissingFeature, UsageError
 from nettax.host import Host
-from nettax.lab.vm import Module, Vm, build, initramfs, kernels, qemu, vm
+from nettax.lab.vm import Module, Vm, backports, build, cache, initramfs, qemu, vm
 from nettax.lab.vm.kernels import Kernel
+from nettax.lab.vm.qemu import Emulator
 
 HERE = Path(vm.__file__).parent
 
@@ -43,15 +45,21 @@ def test_senseless_requests(arguments: dict[str, Any], what: str) -> None:
 
 
 def test_igb_takes_a_qemu_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(qemu, "version", lambda: (7, 2))
-    with pytest.raises(MissingFeature, match=r"QEMU 7\.2 has no igb.*bookworm-backports"):
-        Vm(nic="igb", host=Host())
+    """With an old one here, the backports are asked; for virtio any will do."""
+    fetched = Emulator(("fetched",))
+    monkeypatch.setattr(Emulator, "version", lambda _: (7, 2))
+    monkeypatch.setattr(backports, "emulator", lambda stack, progress: fetched)
+    with ExitStack() as stack:
+        assert Vm(nic="igb", host=Host())._emulator(stack) == fetched
+        assert Vm(nic="virtio", host=Host())._emulator(stack) == qemu.installed()
+        monkeypatch.setattr(Emulator, "version", lambda _: (8, 0))
+        assert Vm(nic="igb", host=Host())._emulator(stack) == qemu.installed()
 
 
 def test_missing_tools_name_their_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(MissingFeature, match="apt-get install qemu-system-x86"):
-        qemu.program()
+        qemu.installed()
     for program in (b"#!/bin/sh\n", b""):
         monkeypatch.setattr(initramfs, "BUSYBOX", tmp_path / "busybox")
         if program:
@@ -61,8 +69,8 @@ def test_missing_tools_name_their_package(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def machine(monkeypatch: pytest.MonkeyPatch, exact: bool) -> list[str]:
-    monkeypatch.setattr(qemu, "program", lambda: "qemu")
     made = qemu.Machine(
+        emulator=Emulator(("qemu",)),
         kernel=Path("/k/vmlinux"),
         initramfs=9,
         serial=3,
@@ -150,10 +158,10 @@ def test_module_of_a_kernel_without_headers(tmp_path: Path) -> None:
 
 def test_nowhere_to_keep_kernels(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert kernels.cache() == tmp_path / "nettax"
+    assert cache.root() == tmp_path / "nettax"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", "/home/me")
-    assert kernels.cache() == Path("/home/me/.cache/nettax")
+    assert cache.root() == Path("/home/me/.cache/nettax")
 
 
 STATIC = b"\x7fELF\x02" + bytes(27) + (64).to_bytes(8, "little") + bytes(14) + b"\x38\0\0\0"

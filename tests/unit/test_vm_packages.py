@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from nettax.errors import MissingFeature, NettaxError, UsageError
-from nettax.lab.vm import kernels, modules, packages
+from nettax.lab.vm import backports, cache, kernels, modules, packages
 from nettax.lab.vm.modules import Modules
 
 LISTS = """\
@@ -85,11 +86,57 @@ def test_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.modules == tmp_path / "nettax/kernels/6.1.0-56-amd64/lib/modules/6.1.0-56-amd64"
     assert found.headers is None
     assert kernels.find("6.1.0-9-amd64").release == "6.1.0-9-amd64"
-    assert kernels.remove("6.1") == ["6.1.0-9-amd64", "6.1.0-56-amd64"]
+    with cache.leased(tmp_path / "nettax/kernels/6.1.0-56-amd64") as there:
+        assert there
+        assert kernels.remove("6.1") == (["6.1.0-9-amd64"], ["6.1.0-56-amd64"])
+    assert kernels.remove("6.1") == (["6.1.0-56-amd64"], [])
+    with cache.leased(tmp_path / "nettax/kernels/6.1.0-56-amd64") as there:
+        assert not there
     assert not (tmp_path / "nettax/kernels/.partial-1").exists()
     with pytest.raises(UsageError, match=r"no kernel 6\.1 in the cache"):
         kernels.remove("6.1")
-    assert kernels.remove() == ["6.12.117+deb12-amd64"]
+    assert kernels.remove() == (["6.12.117+deb12-amd64"], [])
+
+
+def test_a_qemu_of_the_backports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest is taken; its own data comes first, and it is not removed while it is used."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert (backports.cached(), backports.remove()) == ([], ([], []))
+    for version in ("9.2.0+ds-1~bpo12+1", "10.0.2+ds-2~bpo12+1"):
+        tree = tmp_path / "nettax/qemu" / version
+        for directory in ("usr/bin", "usr/share/qemu", "usr/lib/x86_64-linux-gnu"):
+            (tree / directory).mkdir(parents=True)
+        (tree / "usr/bin/qemu-system-x86_64").touch()
+    with ExitStack() as stack:
+        words = backports.emulator(stack).words
+        assert str(tree / "usr/bin/qemu-system-x86_64") in words
+        assert words[words.index("-L") + 1] == str(tree / "usr/share/qemu")
+        assert backports.remove() == (["9.2.0+ds-1~bpo12+1"], [tree.name])
+    assert backports.remove() == ([tree.name], [])
+
+
+def test_what_qemu_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what apt would install, what QEMU needs; not what it would upgrade beside."""
+    uris = "".join(
+        f"'http://deb.example/pool/{name}_1%3a10_amd64.deb' {name}_1%3a10_amd64.deb 7 SHA256:0\n"
+        for name in ("qemu-system-x86", "qemu-system-data", "seabios", "qemu-user")
+    )
+    stanzas = (
+        "Package: qemu-system-x86\nDepends: libc6 (>= 2.36), qemu-system-data (>> 1), seabios\n\n"
+        "Package: qemu-system-data\nDepends: qemu-system-x86\n\n"
+        "Package: seabios\n\nPackage: qemu-user\n"
+    )
+    monkeypatch.setattr(
+        packages, "_run", lambda *words: stanzas if words[0] == "apt-cache" else uris
+    )
+    assert sorted(backports._needed(())) == ["qemu-system-data", "qemu-system-x86", "seabios"]
+
+
+@pytest.mark.parametrize("text", ["ID=ubuntu\nVERSION_CODENAME=noble\n", ""])
+def test_no_backports(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "read_text", lambda _: text)
+    with pytest.raises(MissingFeature, match="install QEMU 8 or later"):
+        backports._release()
 
 
 def test_a_kernel_that_nobody_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

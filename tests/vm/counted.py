@@ -28,6 +28,7 @@ QUEUE = re.compile(r"virtio\d+-(?:in|out)put\.\d+|eth0-(?:rx|tx|TxRx)-\d+")
 
 
 Queues: TypeAlias = dict[str, dict[str, dict[int, int]]]
+Where: TypeAlias = tuple[str, int]  # an IRQ and a CPU
 
 
 def queues() -> Queues:
@@ -41,6 +42,20 @@ def queues() -> Queues:
 
 def net_rx() -> dict[int, int]:
     return dict(softirqs()["NET_RX"])
+
+
+def between(
+    outer: Queues, inner: Queues, inner_after: Queues, outer_after: Queues, ours: Counter[Where]
+) -> list[list[str | int]]:
+    """For each queue and CPU: the least that it can be, what was counted, and the most."""
+    found: list[list[str | int]] = []
+    for irq, named in outer.items():
+        for name, counts in named.items():
+            for cpu in counts:
+                least = inner_after[irq][name][cpu] - inner[irq][name][cpu]
+                most = outer_after[irq][name][cpu] - counts[cpu]
+                found.append([name, cpu, least, ours[irq, cpu], most])
+    return found
 
 
 def main() -> None:
@@ -68,27 +83,27 @@ def main() -> None:
     lines_outer, outer = queues(), net_rx()
     with Recorder() as recorder:
         saving = Saving(path, recorder)
-        lines_inner = queues()
+        irqs_outer = lines_inner = queues()
         with Ledger() as ledger:
-            inner = net_rx()
+            irqs_inner, inner = queues(), net_rx()
             print("ready", flush=True)
             keep_up(recorder, saving, ended)
-            inner_after = net_rx()
+            irqs_inner_after, inner_after = queues(), net_rx()
             interval = ledger.finish() - ledger.began
+        irqs_outer_after = queues()
         facts = saving.finish().facts
     lines_outer_after, outer_after = queues(), net_rx()
-    seen: Counter[tuple[str, int]] = Counter()
+    seen: Counter[Where] = Counter()
     with NativeRecording(path) as recording:
         for events in recording.chunks():
             for event in events[events["kind"] == Kind.HARDIRQ_ENTRY]:
                 seen[str(event["id"]), int(event["cpu"])] += 1
-    lines = []
-    for irq, named in lines_outer.items():
-        for name, counts in named.items():
-            for cpu in counts:
-                least = lines_inner_after[irq][name][cpu] - lines_inner[irq][name][cpu]
-                most = lines_outer_after[irq][name][cpu] - counts[cpu]
-                lines.append([name, cpu, least, seen[irq, cpu], most])
+    lines = between(lines_outer, lines_inner, lines_inner_after, lines_outer_after, seen)
+    counts = Counter({(row.irq, row.cpu): row.count for row in interval.irqs})
+    irqs = between(irqs_outer, irqs_inner, irqs_inner_after, irqs_outer_after, counts)
+    names = {row.irq: row.name for row in interval.irqs}
+    for irq, named in irqs_outer.items():
+        assert names.get(irq, *named) in named, (irq, names)
     print(
         json.dumps(
             {
@@ -105,6 +120,7 @@ def main() -> None:
                     for row in interval.cpus
                 ],
                 "lines": lines,
+                "irqs": irqs,
                 "residual": max(abs(row.residual_ns) / row.wall_ns for row in interval.cpus),
                 "lost": [facts["lost"], facts["missed"], interval.events.lost],
             }

@@ -17,7 +17,7 @@ import pytest
 
 from nettax.errors import NettaxError
 from nettax.host import Host
-from nettax.lab.vm import Vm, kernels
+from nettax.lab.vm import Vm, cache
 
 pytestmark = pytest.mark.full
 RUN = [sys.executable, "-m", "nettax", "lab", "vm", "run"]
@@ -33,7 +33,7 @@ def traces() -> dict[str, object]:
         "mounts": [line for line in mounts if f"nettax-{mine}" in line],
         "namespaces": [path.name for path in Path("/run/netns").glob(f"nettax-{mine}*")],
         "journals": [path.name for path in Path("/run/nettax/journal").glob(f"{mine}*")],
-        "cache": sorted(path.name for path in kernels.cache().glob("*/*")),
+        "cache": sorted(path.name for path in cache.root().glob("*/*")),
         "files": sorted(Path(tempfile.gettempdir()).iterdir()),
     }
 

@@ -14,8 +14,9 @@ import click
 
 from nettax.cli.lab_compare import compare
 from nettax.cli.record import Amount
+from nettax.errors import NettaxError
 from nettax.host import Host
-from nettax.lab.vm import Module, Vm, kernels
+from nettax.lab.vm import Module, Vm, backports, cache, kernels
 from nettax.report.table import table
 
 EXAMPLES = """
@@ -30,6 +31,7 @@ Examples:
   nettax lab vm list
   nettax lab vm clean 6.12
 """
+QEMU = "qemu"  # what `clean` calls the one that was fetched
 _PASSED_ON = (
     *(signal.SIGINT, signal.SIGTERM, signal.SIGHUP),
     *(signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2),
@@ -164,8 +166,9 @@ def run(
 @vm.command("list")
 @click.option("--json", "as_json", is_flag=True, help="One document.")
 def list_(as_json: bool) -> None:
-    """Kernels that are in the cache."""
-    there = [(kernel, kernels.size_bytes(kernel)) for kernel in kernels.cached()]
+    """What is in the cache: kernels, and a QEMU if one was fetched."""
+    there = [(kernel, cache.size_bytes(kernel.image.parent)) for kernel in kernels.cached()]
+    emulators = [(tree, cache.size_bytes(tree)) for tree in backports.cached()]
     if as_json:
         found = [
             {
@@ -176,24 +179,41 @@ def list_(as_json: bool) -> None:
             }
             for kernel, size in there
         ]
-        click.echo(json.dumps({"schema": "nettax.lab.kernels/1", "kernels": found}, indent=1))
-    elif there:
+        qemus = [{"version": t.name, "size_bytes": size, "path": str(t)} for t, size in emulators]
+        document = {"schema": "nettax.lab.kernels/1", "kernels": found, "qemu": qemus}
+        click.echo(json.dumps(document, indent=1))
+    elif there or emulators:
         rows = [
-            [kernel.release, f"{size / 1e6:.0f} MB", "yes" if kernel.headers else "·"]
+            [kernel.release, _megabytes(size), "yes" if kernel.headers else "·"]
             for kernel, size in there
         ]
+        rows += [[f"QEMU {tree.name}", _megabytes(size), ""] for tree, size in emulators]
         click.echo(table(["kernel", "size", "headers"], rows))
     else:
         click.echo("no kernel is in the cache: the first `nettax lab vm run` fetches one")
 
 
 @vm.command()
-@click.argument("names", nargs=-1, metavar="[KERNEL …]")
+@click.argument("names", nargs=-1, metavar="[KERNEL …|qemu]")
 def clean(names: tuple[str, ...]) -> None:
-    """Remove kernels from the cache, by series or release; by default all."""
-    for name in names or (None,):
-        for gone in kernels.remove(name):
-            click.echo(f"removed {gone}")
+    """Remove kernels from the cache, by series or release, or the QEMU; by default all.
+
+    What a guest runs is left, and told.
+    """
+    kept: list[str] = []
+    for name in names or (None, QEMU):
+        gone, left = backports.remove() if name == QEMU else kernels.remove(name)
+        kept += left
+        for each in gone:
+            click.echo(f"removed {each}")
+    if kept:
+        raise NettaxError(
+            f"left {', '.join(kept)}: a guest runs it. Clean again when it has ended."
+        )
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.0f} MB"
 
 
 def _module(text: str) -> Module:

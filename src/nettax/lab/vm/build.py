@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nettax.errors import MissingFeature, NettaxError, UsageError
-from nettax.lab.vm import kernels, modules
+from nettax.lab.vm import cache, kernels, modules
 from nettax.lab.vm.kernels import Kernel
 
 __all__ = ["Built", "Module", "built"]
@@ -59,7 +59,7 @@ def built(
     if not any((source / name).is_file() for name in ("Kbuild", "Makefile")):
         raise UsageError(f"{source} has no Kbuild and no Makefile to build modules by.")
     headers = kernels.with_headers(kernel, progress)
-    place = kernels.cache() / "modules" / kernel.release / _content(source)
+    place = cache.root() / "modules" / kernel.release / _content(source)
     if not place.exists():
         progress(f"building {source} for Linux {kernel.release}")
         partial = place.with_suffix(f".{os.getpid()}")

@@ -11,23 +11,20 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from nettax.errors import MissingFeature, NettaxError, UsageError
-from nettax.lab.vm import image, packages
+from nettax.lab.vm import cache, image, packages
 
-__all__ = ["Kernel", "cache", "cached", "find", "remove", "size_bytes", "with_headers"]
+__all__ = ["Kernel", "cached", "find", "remove", "with_headers"]
 
 _SERIES = re.compile(r"\d+\.\d+")
-_PARTIAL = ".partial-"
 
 
 @dataclass(frozen=True)
@@ -50,22 +47,6 @@ class Kernel:
         if self.tree:
             places.append(self.tree / f"usr/src/linux-headers-{self.release}")
         return next((place for place in places if (place / "Makefile").exists()), None)
-
-
-def cache() -> Path:
-    """Where kernels and modules are kept; it need not exist.
-
-    :raises NettaxError: this user has no home directory.
-    """
-    if home := os.environ.get("XDG_CACHE_HOME"):
-        return Path(home, "nettax")
-    try:
-        return Path.home() / ".cache/nettax"
-    except RuntimeError:  # neither $HOME nor a line in /etc/passwd
-        raise NettaxError(
-            "there is nowhere to keep kernels: this user has no home directory.\n"
-            "Set XDG_CACHE_HOME to a directory of yours."
-        ) from None
 
 
 def cached() -> list[Kernel]:
@@ -99,7 +80,7 @@ def find(name: str, progress: Callable[[str], None] = lambda _: None) -> Kernel:
             f"there is no kernel {name} in the cache nor in the package lists: {has}.\n"
             "Or give the path of a bzImage or vmlinux."
         )
-    with _locked():
+    with cache.locked(_kernels()):
         if not (_kernels() / release / "vmlinux").exists():  # nobody else has fetched it meanwhile
             _fetch(release, progress)
     return _of_tree(_kernels() / release)
@@ -118,7 +99,7 @@ def with_headers(kernel: Kernel, progress: Callable[[str], None] = lambda _: Non
             f"there are no headers for {kernel.image}: "
             f"its lib/modules/{kernel.release}/build leads to none."
         )
-    with _locked():
+    with cache.locked(_kernels()):
         if not kernel.headers:
             _fetch_headers(kernel, kernel.tree, progress)
     if kernel.headers:
@@ -126,31 +107,29 @@ def with_headers(kernel: Kernel, progress: Callable[[str], None] = lambda _: Non
     raise NettaxError(f"the packages of {kernel.release} have no headers.")
 
 
-def remove(name: str | None = None) -> list[str]:
+def remove(name: str | None = None) -> tuple[list[str], list[str]]:
     """Remove from the cache a series or a release, by default all; return what is gone.
+
+    And what was left, as a guest runs it.
 
     :raises UsageError: there is nothing of that name.
     """
-    gone = []
-    with _locked():
+    gone, left = [], []
+    with cache.locked(_kernels()):
         for kernel in cached():
             if name in (None, kernel.release) or packages.newest(name or "", [kernel.release]):
-                shutil.rmtree(_kernels() / kernel.release)
-                shutil.rmtree(cache() / "modules" / kernel.release, ignore_errors=True)
-                gone.append(kernel.release)
-    if name is not None and not gone:
+                if cache.remove(_kernels() / kernel.release):
+                    shutil.rmtree(cache.root() / "modules" / kernel.release, ignore_errors=True)
+                    gone.append(kernel.release)
+                else:
+                    left.append(kernel.release)
+    if name is not None and not gone and not left:
         raise UsageError(f"there is no kernel {name} in the cache: `nettax lab vm list` shows it.")
-    return gone
-
-
-def size_bytes(kernel: Kernel) -> int:
-    """What a kernel's tree takes on disk."""
-    paths = kernel.tree.rglob("*") if kernel.tree else ()
-    return sum(path.lstat().st_blocks * 512 for path in paths)
+    return gone, left
 
 
 def _kernels() -> Path:
-    return cache() / "kernels"
+    return cache.root() / "kernels"
 
 
 def _of_tree(tree: Path) -> Kernel:
@@ -176,7 +155,7 @@ def _modules_below(root: Path, release: str) -> Path | None:
 def _fetch(release: str, progress: Callable[[str], None]) -> None:
     """Fetch a kernel, and put it in place when it is complete."""
     depmod = _depmod()
-    with _partial() as tree:
+    with cache.partial(_kernels()) as tree:
         _add(tree, [f"linux-image-{release}"], progress)
         progress(f"unpacking Linux {release}")
         (tree / "vmlinux").write_bytes(image.vmlinux(tree / f"boot/vmlinuz-{release}"))
@@ -203,7 +182,7 @@ def _fetch_headers(kernel: Kernel, tree: Path, progress: Callable[[str], None]) 
             f"nettax lab vm clean {kernel.release}"
         )
     parts = [need for need in found.needs if need.startswith(("linux-headers-", "linux-kbuild-"))]
-    with _partial() as fresh:
+    with cache.partial(_kernels()) as fresh:
         _add(fresh, [name, *parts], progress)
         for makefile in fresh.glob("usr/src/*/Makefile"):
             # Debian's says `include /usr/src/…`, where nothing is installed.
@@ -222,32 +201,3 @@ def _add(tree: Path, names: list[str], progress: Callable[[str], None]) -> None:
     for package in packages.fetch(names, fetched):
         packages.unpack(package, tree)
     shutil.rmtree(fetched)
-
-
-@contextmanager
-def _partial() -> Iterator[Path]:
-    """A directory beside the kernels that is removed unless it is renamed."""
-    path = _kernels() / f"{_PARTIAL}{os.getpid()}"
-    path.mkdir()
-    try:
-        yield path
-    finally:
-        if path.exists():
-            shutil.rmtree(path)
-
-
-@contextmanager
-def _locked() -> Iterator[None]:
-    """Let nobody else change the cache, and remove what a killed one left half done."""
-    try:
-        _kernels().mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise NettaxError(f"cannot keep kernels in {_kernels()}: {error.strerror}") from error
-    fd = os.open(_kernels(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        for left in _kernels().glob(f"{_PARTIAL}*"):
-            shutil.rmtree(left)
-        yield
-    finally:
-        os.close(fd)

@@ -14,7 +14,6 @@ from pathlib import Path
 from nettax.errors import MissingFeature, NettaxError, UsageError
 from nettax.host import Host, links, namespace
 from nettax.host.privilege import require
-from nettax.lab.vm import qemu
 
 __all__ = ["GUEST", "HERE", "TAP", "Nic"]
 
@@ -26,7 +25,7 @@ _IFF_TAP, _IFF_NO_PI, _IFF_MULTI_QUEUE, _IFF_VNET_HDR = 0x0002, 0x1000, 0x0100, 
 _IFREQ = struct.Struct("16sH22x")
 _PERMANENT = 0x80  # NUD_PERMANENT, include/uapi/linux/neighbour.h
 _MOST = {"virtio": 64, "igb": 8}  # queues: igb_max_rss_queues() of the 82576 that QEMU emulates
-_WITH_IGB = (8, 0)  # QEMU's first version with it
+_SINCE = {"virtio": (0, 0), "igb": (8, 0)}
 
 
 class Nic:
@@ -36,25 +35,20 @@ class Nic:
         """Check that the guest can have it.
 
         :raises UsageError: the kind is unknown, or the queues do not go with the CPUs.
-        :raises MissingFeature: this QEMU does not emulate it.
         """
         if kind not in _MOST:
             raise UsageError(f"a guest's NIC cannot be {kind}: virtio or igb.")
         # Either driver makes at most a queue for each CPU when it finds the device.
         if not 1 <= queues <= min(cpus, _MOST[kind]):
             raise UsageError(f"{kind} has 1 to {min(cpus, _MOST[kind])} queues with {cpus} CPUs.")
-        if kind == "igb":
-            if queues != cpus:
-                raise UsageError(f"igb makes a queue for each CPU: give the guest {queues} CPUs.")
-            if qemu.version() < _WITH_IGB:
-                raise MissingFeature(
-                    f"QEMU {'.'.join(map(str, qemu.version()))} has no igb, 8.0 has: Debian 13's, "
-                    "or apt-get install -t bookworm-backports qemu-system-x86"
-                )
+        if kind == "igb" and queues != cpus:
+            raise UsageError(f"igb makes a queue for each CPU: give the guest {queues} CPUs.")
         self._kind = kind
         self._queues = queues
         self.driver = {"virtio": "virtio_net", "igb": "igb"}[kind]
         """The name of its kernel module."""
+        self.least_qemu = _SINCE[kind]
+        """The first version of QEMU that emulates it."""
         self.netns = ""
         """The namespace of the tap, once it is attached."""
         self.descriptors: list[int] = []

@@ -8,13 +8,24 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from nettax.errors import MissingFeature, NettaxError
 
-__all__ = ["Package", "described", "fetch", "images", "newest", "parse", "unpack"]
+__all__ = [
+    "Package",
+    "described",
+    "fetch",
+    "images",
+    "mirror",
+    "newest",
+    "parse",
+    "to_install",
+    "unpack",
+    "update",
+]
 
 # Of Debian's flavours the generic one: cloud kernels have no 9p, and rt's softirqs are threads.
 _IMAGE = re.compile(r"linux-image-(\d+\.\d+\.\d+(?:-\d+)?(?:\+\w+)?-amd64)")
@@ -67,19 +78,53 @@ def order(release: str) -> tuple[int, ...]:
     return tuple(map(int, re.findall(r"\d+", release.partition("+")[0].removesuffix("-amd64"))))
 
 
-def described(names: Iterable[str]) -> dict[str, Package]:
-    """What the package lists say of these packages; those that they do not have are left out."""
-    said = _run("apt-cache", "show", "--no-all-versions", *names)
+def mirror(release: str) -> str:
+    """The address from which this host has a release of Debian.
+
+    :raises MissingFeature: there is no apt, or it has no such source.
+    """
+    fields = ("ORIGIN", "CODENAME", "COMPONENT", "REPO_URI")
+    form = "\t".join(f"$({field})" for field in fields)
+    for line in _run("apt-get", "indextargets", "--format", form).splitlines():
+        *where, address = line.split("\t")
+        if where == ["Debian", release, "main"]:
+            return address
+    raise MissingFeature(f"apt has no source of Debian {release} on this host: apt-get update")
+
+
+def update(options: Sequence[str]) -> None:
+    """Read the archive's lists into where these options of apt's have them.
+
+    :raises NettaxError: they cannot be had.
+    """
+    _run("apt-get", *_APT, *options, "-o", "APT::Update::Error-Mode=any", "update")
+
+
+def to_install(name: str, options: Sequence[str]) -> list[str]:
+    """The packages that apt would install, or upgrade, to have one of them."""
+    words = ("--print-uris", "--no-install-recommends", "--yes", "install", name)
+    said = _run("apt-get", *_APT, *options, *words)
+    return [line.split()[1].partition("_")[0] for line in said.splitlines() if line.startswith("'")]
+
+
+def described(names: Iterable[str], options: Sequence[str] = ()) -> dict[str, Package]:
+    """What the package lists say of these packages; those that they do not have are left out.
+
+    ``options`` are apt's.
+    """
+    said = _run("apt-cache", *options, "show", "--no-all-versions", *names)
     return {package.name: package for package in parse(said)}
 
 
-def fetch(names: Iterable[str], into: Path) -> list[Path]:
+def fetch(names: Iterable[str], into: Path, options: Sequence[str] = ()) -> list[Path]:
     """Fetch packages into a directory; return their files.
+
+    ``options`` are apt's.
 
     :raises NettaxError: a package could not be fetched.
     """
     before = set(into.iterdir())
-    _run("apt-get", *_APT, "download", *names, cwd=into)
+    _run("apt-get", *_APT, *options, "download", *names, cwd=into)
     return sorted(set(into.iterdir()) - before)
 
 

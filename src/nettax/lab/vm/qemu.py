@@ -12,7 +12,7 @@ from pathlib import Path
 
 from nettax.errors import MissingFeature
 
-__all__ = ["PORTS", "Machine", "program", "version"]
+__all__ = ["PORTS", "PROGRAM", "Emulator", "Machine", "installed"]
 
 PROGRAM = "qemu-system-x86_64"
 PORTS = ("control", "signals", "stdin", "stdout", "stderr")
@@ -31,9 +31,30 @@ _EXACT_KHZ = 1_000_000  # the counter's rate is then one a ns of the guest's tim
 
 
 @dataclass(frozen=True)
+class Emulator:
+    """A QEMU."""
+
+    words: tuple[str, ...]
+    """What its command line begins with."""
+
+    def version(self) -> tuple[int, int]:
+        """Its version, of which the first two numbers count.
+
+        :raises MissingFeature: it does not run.
+        """
+        run = subprocess.run([*self.words, "--version"], capture_output=True, text=True)
+        found = re.search(r"version (\d+)\.(\d+)", run.stdout)
+        if not found:
+            said = (run.stderr or run.stdout).strip() or "it says nothing"
+            raise MissingFeature(f"{self.words[-1]} does not run: {said}")
+        return int(found[1]), int(found[2])
+
+
+@dataclass(frozen=True)
 class Machine:
     """What is emulated. Descriptors are this process's, to be passed on."""
 
+    emulator: Emulator
     kernel: Path
     initramfs: int
     serial: int
@@ -47,7 +68,7 @@ class Machine:
     """Words that describe the NIC and its other end."""
 
     def command(self, counter_khz: int) -> list[str]:
-        """QEMU's command line, which begins with its path.
+        """QEMU's command line.
 
         ``counter_khz`` is the rate of this machine's cycle counter, which the guest's follows.
         Emulation in software (TCG) only, whatever the host has: what is measured in the guest, and
@@ -55,7 +76,14 @@ class Machine:
         """
         # With more than one CPU, icount hangs in QEMU 7.2.
         engine = "tcg,thread=single" if self.exact else "tcg,thread=multi"
-        words = [program(), "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]
+        words = [
+            *self.emulator.words,
+            "-nodefaults",
+            "-no-user-config",
+            "-no-reboot",
+            "-display",
+            "none",
+        ]
         words += ["-machine", _BOARD, "-accel", engine, "-cpu", "max"]
         words += ["-smp", str(self.cpus), "-m", f"{self.memory_mib}M"]
         if self.exact:
@@ -96,8 +124,8 @@ def _directory(tag: str, path: Path, mode: str) -> list[str]:
     ]
 
 
-def program() -> str:
-    """The path of QEMU.
+def installed() -> Emulator:
+    """This host's.
 
     :raises MissingFeature: it is not installed, or its guests could not run this host's programs.
     """
@@ -111,16 +139,4 @@ def program() -> str:
         raise MissingFeature(
             f"{PROGRAM} is missing, which the lab's guests run in: apt-get install qemu-system-x86"
         )
-    return path
-
-
-def version() -> tuple[int, int]:
-    """QEMU's version, of which the first two numbers count.
-
-    :raises MissingFeature: it is not installed.
-    """
-    said = subprocess.run([program(), "--version"], capture_output=True, text=True).stdout
-    found = re.search(r"version (\d+)\.(\d+)", said)
-    if not found:
-        raise MissingFeature(f"{program()} does not run: {said.strip() or 'it says nothing'}")
-    return int(found[1]), int(found[2])
+    return Emulator((path,))

@@ -18,13 +18,14 @@ from typing import BinaryIO, Self
 
 from nettax.errors import NettaxError, UsageError
 from nettax.host import Host
-from nettax.lab.vm import build, image, initramfs, kernels
+from nettax.lab.vm import backports, build, cache, image, initramfs, kernels, qemu
 from nettax.lab.vm.build import Module
 from nettax.lab.vm.cycles import Counter
 from nettax.lab.vm.guest import Guest, Wires
+from nettax.lab.vm.kernels import Kernel
 from nettax.lab.vm.modules import Modules
 from nettax.lab.vm.nic import GUEST, Nic
-from nettax.lab.vm.qemu import PORTS, Machine
+from nettax.lab.vm.qemu import PORTS, Emulator, Machine
 
 __all__ = ["Result", "Vm"]
 
@@ -120,26 +121,44 @@ class Vm:
         :raises UsageError, MissingFeature, NettaxError: there is no such kernel, or what booting
             it takes is missing; it did not start.
         """
-        self.kernel = kernels.find(self._kernel, self._progress)
+        with ExitStack() as stack:
+            self._boot(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    def _boot(self, stack: ExitStack) -> None:
+        self.kernel = self._found(stack)
         """The kernel that runs."""
+        emulator = self._emulator(stack)
         built = [build.built(self.kernel, module, self._progress) for module in self._modules]
         began = time.monotonic()
         counter = Counter()
-        with ExitStack() as stack:
-            wires = Wires(("serial", *PORTS), stack)
-            descriptors: list[int] = []
-            machine = self._machine(stack, wires, descriptors, built)
-            command = machine.command(counter.khz())
-            guest = Guest(command, wires, descriptors, self._limit, self._on_serial)
-            stack.callback(guest.close)
-            self._wires, self._guest = wires, guest
-            self._guest.handle(wires.near["control"].fileno(), self._read_control)
-            self.ready_ns = int(self._expect("ready").split()[1])
-            """The guest's clock when commands could run: ns since its kernel began."""
-            self._stack = stack.pop_all()
+        wires = Wires(("serial", *PORTS), stack)
+        descriptors: list[int] = []
+        machine = self._machine(stack, emulator, wires, descriptors, built)
+        command = machine.command(counter.khz())
+        guest = Guest(command, wires, descriptors, self._limit, self._on_serial)
+        stack.callback(guest.close)
+        self._wires, self._guest = wires, guest
+        self._guest.handle(wires.near["control"].fileno(), self._read_control)
+        self.ready_ns = int(self._expect("ready").split()[1])
+        """The guest's clock when commands could run: ns since its kernel began."""
         self.boot_s = time.monotonic() - began
         """Seconds that it took until commands could run, fetching and building not included."""
-        return self
+
+    def _found(self, stack: ExitStack) -> Kernel:
+        """The kernel; one of the cache is kept there as long as the guest runs."""
+        while True:
+            kernel = kernels.find(self._kernel, self._progress)
+            if kernel.tree is None or stack.enter_context(cache.leased(kernel.tree)):
+                return kernel
+
+    def _emulator(self, stack: ExitStack) -> Emulator:
+        """This host's QEMU, or a newer one where the NIC takes that."""
+        here = qemu.installed()
+        if self._nic is None or self._nic.least_qemu <= here.version():
+            return here
+        return backports.emulator(stack, self._progress)
 
     def __exit__(
         self,
@@ -248,6 +267,7 @@ class Vm:
     def _machine(
         self,
         stack: ExitStack,
+        emulator: Emulator,
         wires: Wires,
         descriptors: list[int],
         built: Sequence[build.Built],
@@ -263,6 +283,7 @@ class Vm:
             words = self._nic.attach(self._host, stack)
             descriptors += self._nic.descriptors
         return Machine(
+            emulator=emulator,
             kernel=self._bootable(stack, descriptors),
             initramfs=ramdisk.fileno(),
             serial=wires.far["serial"].fileno(),
