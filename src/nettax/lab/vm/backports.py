@@ -138,7 +138,7 @@ def _lists(tree: Path, release: str) -> tuple[str, ...]:
 
 
 def _needed(options: tuple[str, ...]) -> list[str]:
-    """QEMU, and of its needs what this host lacks or has too old; nothing else apt would upgrade."""
+    """QEMU, and what it needs that this host lacks or has too old; nothing else."""
     missing = packages.to_install(_PACKAGE, options)
     if _PACKAGE not in missing:
         raise NettaxError("the backports have no newer QEMU than this host's.")
