@@ -169,6 +169,18 @@ def test_what_apt_says_is_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
     with pytest.raises(NettaxError, match=r"locate package nonsense\n.*apt-get update"):
         packages.fetch(["nonsense"], tmp_path)
+    tool.write_text("#!/bin/sh\necho 'E: Could not resolve deb.example' >&2; exit 100\n")
+    with pytest.raises(NettaxError, match=r"Could not resolve .*\nWithout a network, kernels of"):
+        packages.fetch(["nonsense"], tmp_path)
+    tool.write_text("#!/bin/sh\necho 'write (28: No space left on device)' >&2; exit 100\n")
+    cache_of = tmp_path / "cache"
+    with (
+        pytest.raises(NettaxError, match=r"No space left on device\.\nSet XDG_CACHE_HOME"),
+        cache.locked(cache_of),
+        cache.partial(cache_of) as place,
+    ):
+        packages.fetch(["nonsense"], place)
+    assert not list(cache_of.iterdir())
 
 
 @pytest.fixture

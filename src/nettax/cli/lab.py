@@ -6,6 +6,8 @@ import json
 import os
 import signal
 import sys
+import termios
+import tty
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -23,6 +25,7 @@ EXAMPLES = """
 \b
 Examples:
   nettax lab vm run -- uname -r
+  nettax lab vm run -- bash
   nettax lab vm run --kernel 6.12 -- nettax stat -d 5
   nettax lab vm run --exact -- python3 count.py
   nettax lab vm run --nic virtio --queues 2 -- cat /proc/interrupts
@@ -129,7 +132,8 @@ def run(
     """Boot a kernel, run a command in it, and end as the command did.
 
     The guest has this host's files and this environment; what it writes is forgotten, but for
-    what is below a --share. The command's input, output, signals and exit code are its own. With
+    what is below a --share. The command's input, output, signals and exit code are its own; from
+    a terminal it has one there, too, which gets all keys. With
     --nic the guest is 198.18.0.2; this host's end of the wire is 198.18.0.1, in the namespace
     that is told.
     """
@@ -152,13 +156,15 @@ def run(
         stack.enter_context(guest)
         if nic:
             _say(f"the guest's eth0 is 198.18.0.2; 198.18.0.1 is in the namespace {guest.netns}")
-        with _signals() as signals:
+        terminal = _terminal()
+        with _signals(resized=terminal is not None) as signals, _raw(terminal):
             result = guest.run(
                 words,
                 stdin=sys.stdin.fileno() if sys.stdin else None,  # it may have been closed
                 stdout=_write_output,
                 stderr=_write_error,
                 signals=signals,
+                terminal=None if terminal is None else lambda: os.get_terminal_size(terminal),
             )
     sys.exit(result.code)
 
@@ -235,14 +241,38 @@ def _write_error(data: bytes) -> None:
     sys.stderr.buffer.flush()
 
 
+def _terminal() -> int | None:
+    """The terminal that both input and output are, if they are one."""
+    if sys.stdin and sys.stdin.isatty() and sys.stdout.isatty():
+        return sys.stdin.fileno()
+    return None
+
+
 @contextmanager
-def _signals() -> Iterator[int]:
-    """Signals that are to be passed on: a descriptor from which their numbers can be read."""
+def _raw(terminal: int | None) -> Iterator[None]:
+    """Take a terminal's keys as they come: what they mean is for the guest's own to say."""
+    if terminal is None:
+        yield
+        return
+    before = termios.tcgetattr(terminal)
+    tty.setraw(terminal, termios.TCSADRAIN)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+
+
+@contextmanager
+def _signals(resized: bool = False) -> Iterator[int]:
+    """Signals that are to be passed on: a descriptor from which their numbers can be read.
+
+    With `resized`, those of a terminal that gets another size are among them.
+    """
     arrived, wake = os.pipe()
     os.set_blocking(wake, False)
     former = {
         number: signal.signal(number, lambda number, frame: None)
-        for number in _PASSED_ON
+        for number in (*_PASSED_ON, *([signal.SIGWINCH] if resized else []))
         if signal.getsignal(number) is not signal.SIG_IGN  # as nohup(1) wants
     }
     before = signal.set_wakeup_fd(wake, warn_on_full_buffer=False)

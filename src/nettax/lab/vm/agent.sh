@@ -2,7 +2,8 @@
 #
 # Five virtio ports lead to the host. On `control` come heads of 64 bytes, "LENGTH TOKEN INPUT", with so
 # many bytes of a shell script behind them, and go the lines "ready NS", "started", "exit CODE NS",
-# "signalled" and "more". On `signals` come numbers of signals for the command. `stdin`, `stdout` and
+# "signalled" and "more". On `signals` come numbers of signals for the command, with SIGWINCH the rows
+# and columns that its terminal is to have. `stdin`, `stdout` and
 # `stderr` are the command's. After each "more" the input brings a line with a length and so many
 # bytes; 0 is its end. When the command has closed an output, the token goes there: nothing follows.
 # A port can be opened but once, so the command gets pipes.
@@ -70,13 +71,17 @@ port stdout && exec 5>"$path"
 port stderr && exec 6>"$path"
 port signals && exec 7<"$path"
 
-while read -r number; do
+while read -r number rows columns; do
 	tries=0
 	until read -r pid <pid || [ $tries -ge 100 ]; do # the command may be about to begin
 		sleep 0.01
 		tries=$((tries + 1))
 	done
-	kill "-$number" "-$pid"
+	if [ "$rows" ]; then # the terminal's own signal follows
+		stty -F "$(cat tty)" rows "$rows" cols "$columns"
+	else
+		kill "-$number" "-$pid"
+	fi
 	echo signalled >&3
 done <&7 2>/dev/null &
 
@@ -113,7 +118,7 @@ while head=$(dd bs=64 count=1 iflag=fullblock 2>/dev/null <&3) && [ "$head" ]; d
 	setsid /bin/sh guest <"$in" >"out.$token" 2>"err.$token"
 	code=$?
 	now
-	rm -f pid ./*."$token"
+	rm -f pid tty ./*."$token"
 	[ -z "$SHARES" ] || sync
 	echo "exit $code $((ns - began))" >&3
 done

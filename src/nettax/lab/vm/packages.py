@@ -6,6 +6,8 @@ directory. No root is needed.
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
@@ -29,6 +31,7 @@ __all__ = [
 
 # Of Debian's flavours the generic one: cloud kernels have no 9p, and rt's softirqs are threads.
 _IMAGE = re.compile(r"linux-image-(\d+\.\d+\.\d+(?:-\d+)?(?:\+\w+)?-amd64)")
+_OFFLINE = re.compile(r"Could not (connect|resolve)|Temporary failure resolving|timed out")
 _APT = ("-qq", "-o", "APT::Sandbox::User=root")  # no word on whose sandbox it is not in
 
 
@@ -121,6 +124,8 @@ def fetch(names: Iterable[str], into: Path, options: Sequence[str] = ()) -> list
 
     ``options`` are apt's.
 
+    :raises OSError: the disk is full.
+
     :raises NettaxError: a package could not be fetched.
     """
     before = set(into.iterdir())
@@ -129,7 +134,10 @@ def fetch(names: Iterable[str], into: Path, options: Sequence[str] = ()) -> list
 
 
 def unpack(package: Path, into: Path) -> None:
-    """Unpack a package's files into a directory."""
+    """Unpack a package's files into a directory.
+
+    :raises OSError: the disk is full.
+    """
     _run("dpkg-deb", "--extract", str(package), str(into))
 
 
@@ -142,7 +150,13 @@ def _run(*command: str, cwd: Path | None = None) -> str:
             "Elsewhere give one's path: --kernel /boot/vmlinuz-…"
         ) from None
     if run.returncode and command[0] != "apt-cache":  # which fails where one of many is unknown
+        if "No space left on device" in run.stderr:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         said = (run.stderr.strip() or f"exit code {run.returncode}").splitlines()[-1]
-        hint = "\nThe package lists may be old: apt-get update" if command[0] == "apt-get" else ""
-        raise NettaxError(f"{' '.join(command[:1])} failed: {said}{hint}")
+        hint = ""
+        if _OFFLINE.search(run.stderr):
+            hint = "\nWithout a network, kernels of the cache run: nettax lab vm list"
+        elif command[0] == "apt-get":
+            hint = "\nThe package lists may be old: apt-get update"
+        raise NettaxError(f"{command[0]} failed: {said}{hint}")
     return run.stdout

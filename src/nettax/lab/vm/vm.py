@@ -6,6 +6,7 @@ import io
 import os
 import secrets
 import shlex
+import signal
 import string
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -189,6 +190,7 @@ class Vm:
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
         signals: int | None = None,
+        terminal: Callable[[], os.terminal_size] | None = None,
     ) -> Result:
         """Run a command and return when it has ended.
 
@@ -197,12 +199,18 @@ class Vm:
         ``signals`` are numbers of signals, a byte each, to be passed on to it. Processes that it
         leaves behind live on, but can write nothing more.
 
+        ``terminal`` tells how large a terminal it gets: asked now, and again at each SIGWINCH.
+        What it writes then all comes to ``stdout``, and keys are bytes of ``stdin``: the caller's
+        own terminal is to be raw.
+
         :raises UsageError: there is no command.
         :raises NettaxError: the guest panicked, ended, used up its time, or takes no signals.
         """
         if not argv:
             raise UsageError("there is no command to run in the guest.")
-        job = _script(argv, os.environ if env is None else env, cwd or Path.cwd()).encode()
+        size = terminal() if terminal else None
+        script = _script(argv, os.environ if env is None else env, cwd or Path.cwd(), size)
+        job = os.fsencode(script)
         token = secrets.token_hex(16)
         outputs = [
             _Output(self._guest, self._wires, name, token.encode(), sink)
@@ -213,7 +221,7 @@ class Vm:
         self._stdin = stdin
         self._expect("started")
         if signals is not None:
-            self._guest.handle(signals, lambda: self._pass_on(signals))
+            self._guest.handle(signals, lambda: self._pass_on(signals, terminal))
         try:
             _, code, took_ns = self._expect("exit").split()
         finally:
@@ -253,10 +261,16 @@ class Vm:
         with suppress(ConnectionError):
             self._wires.near["stdin"].sendall(f"{len(data)}\n".encode() + data)
 
-    def _pass_on(self, signals: int) -> None:
+    def _pass_on(
+        self, signals: int, terminal: Callable[[], os.terminal_size] | None = None
+    ) -> None:
         """Pass on signals; a guest that does not take them hangs."""
         for number in os.read(signals, _CHUNK):
-            self._wires.near["signals"].sendall(f"{number}\n".encode())
+            line = f"{number}"
+            if number == signal.SIGWINCH and terminal:
+                size = terminal()
+                line += f" {size.lines} {size.columns}"
+            self._wires.near["signals"].sendall(f"{line}\n".encode())
             answered = self._guest.until(
                 lambda: any(line.startswith(("signalled", "exit")) for line in self._lines), _ANSWER
             )
@@ -372,12 +386,30 @@ def _overlap(data: bytes, token: bytes) -> int:
     return next((n for n in range(len(token) - 1, 0, -1) if data.endswith(token[:n])), 0)
 
 
-def _script(argv: Sequence[str | os.PathLike[str]], env: Mapping[str, str], cwd: Path) -> str:
-    """A command as a script of the guest's shell, which becomes it."""
+def _script(
+    argv: Sequence[str | os.PathLike[str]],
+    env: Mapping[str, str],
+    cwd: Path,
+    size: os.terminal_size | None = None,
+) -> str:
+    """A command as a script of the guest's shell, which becomes it; on a terminal if it has a size.
+
+    That is made by script(1), which every Debian has.
+    """
     known = (f"export {name}={shlex.quote(value)}" for name, value in env.items() if _is_name(name))
     words = " ".join(shlex.quote(os.fspath(word)) for word in argv)
     lines = ["echo $$ >/run/nettax-lab/pid", "unset HOME TERM", *known]
-    return "\n".join([*lines, f"cd {shlex.quote(str(cwd))} 2>/dev/null || cd /", f"exec {words}"])
+    lines.append(f"cd {shlex.quote(str(cwd))} 2>/dev/null || cd /")
+    if size is None:
+        return "\n".join([*lines, f"exec {words}"])
+    shell = f"export SHELL={shlex.quote(env['SHELL'])}" if "SHELL" in env else "unset SHELL"
+    inner = (
+        "tty >/run/nettax-lab/tty",
+        f"stty rows {size.lines} cols {size.columns}",
+        f"{shell}\nexec {words}",
+    )
+    within = shlex.quote("\n".join(inner))
+    return "\n".join([*lines, f"exec env SHELL=/bin/sh script -qec {within} /dev/null"])
 
 
 def _is_name(name: str) -> bool:
