@@ -54,7 +54,10 @@ def test_output_comes_as_it_is_written(guest: Vm) -> None:
 
 def test_what_stays_behind_keeps_nobody_waiting(guest: Vm) -> None:
     began = time.monotonic()
+    late = "(while echo late; do sleep 0.1; done) & echo done"
+    assert b"done\n" in guest.run(["sh", "-c", late]).stdout
     assert guest.run(["sh", "-c", "sleep 300 & echo done"]).stdout == b"done\n"
+    assert guest.run(["sleep", "1"]).stdout == b"", "it writes nothing more"
     assert time.monotonic() - began < 60
 
 

@@ -3,9 +3,9 @@
 # Five virtio ports lead to the host. On `control` come heads of 64 bytes, "LENGTH TOKEN INPUT", with so
 # many bytes of a shell script behind them, and go the lines "ready NS", "started", "exit CODE NS",
 # "signalled" and "more". On `signals` come numbers of signals for the command, with SIGWINCH the rows
-# and columns that its terminal is to have. `stdin`, `stdout` and
-# `stderr` are the command's. After each "more" the input brings a line with a length and so many
-# bytes; 0 is its end. When the command has closed an output, the token goes there: nothing follows.
+# and columns that its terminal is to have. `stdin`, `stdout` and `stderr` are the command's. After each
+# "more" the input brings a line with a length and so many bytes; 0 is its end. When the command has closed an output, the token goes there: nothing follows.
+# What the command leaves behind may hold it open; then it is closed a second after the command's end.
 # A port can be opened but once, so the command gets pipes.
 
 cd /run/nettax-lab || exit
@@ -42,6 +42,14 @@ feed() { # what the host has for the command, to standard output; read to its en
 	while echo more >&3 && read -r length && [ "$length" != 0 ]; do
 		dd bs="$length" count=1 iflag=fullblock 2>/dev/null
 	done <&4
+}
+
+drain() { # NAME: what comes out of this pipe, and at its end the token
+	cat "$1" &
+	echo $! >"reader.$1"
+	wait $!
+	printf %s "$token"
+	rm -f "$1" "reader.$1"
 }
 
 echo nettax-lab >/proc/sys/kernel/hostname
@@ -95,14 +103,8 @@ while head=$(dd bs=64 count=1 iflag=fullblock 2>/dev/null <&3) && [ "$head" ]; d
 	token=$2
 	dd bs="$1" count=1 iflag=fullblock of=guest 2>/dev/null <&3
 	mkfifo "out.$token" "err.$token"
-	{
-		cat "out.$token"
-		printf %s "$token"
-	} >&5 &
-	{
-		cat "err.$token"
-		printf %s "$token"
-	} >&6 &
+	drain "out.$token" >&5 &
+	drain "err.$token" >&6 &
 	in=/dev/null
 	if [ "$3" = 1 ]; then
 		in=in.$token
@@ -118,7 +120,15 @@ while head=$(dd bs=64 count=1 iflag=fullblock 2>/dev/null <&3) && [ "$head" ]; d
 	setsid /bin/sh guest <"$in" >"out.$token" 2>"err.$token"
 	code=$?
 	now
-	rm -f pid tty ./*."$token"
+	rm -f pid tty "in.$token"
 	[ -z "$SHARES" ] || sync
 	echo "exit $code $((ns - began))" >&3
+	tries=0
+	while [ -e "out.$token" ] || [ -e "err.$token" ]; do
+		sleep 0.02
+		tries=$((tries + 1))
+		[ $tries -ne 50 ] || for each in "out.$token" "err.$token"; do
+			read -r pid <"reader.$each" && kill "$pid" # its token follows
+		done 2>/dev/null
+	done
 done

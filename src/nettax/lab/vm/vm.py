@@ -31,7 +31,6 @@ from nettax.lab.vm.qemu import PORTS, Emulator, Machine
 __all__ = ["Result", "Vm"]
 
 _DRIVERS = ("virtio_pci", "virtio_console", "9pnet_virtio", "9p", "overlay")
-_LINGER = 1.0  # seconds allowed, after the command's end, for others to close its outputs
 _ANSWER = 5.0  # seconds allowed for a guest to take a signal
 _CHUNK = 1 << 16
 _PLAIN = (string.ascii_letters + string.digits + "/._-+").encode()
@@ -229,7 +228,7 @@ class Vm:
                 self._guest.handle(signals, None)
         if self._stdin is not None:
             self._feed(b"")
-        self._guest.until(lambda: all(output.ended for output in outputs), _LINGER)
+        self._guest.until(lambda: all(output.ended for output in outputs))
         return Result(int(code), outputs[0].text, outputs[1].text, int(took_ns))
 
     def _expect(self, word: str) -> str:
