@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from nettax.lab.vm import vm
+from nettax.lab.vm import command, vm
 from nettax.lab.vm.initramfs import BUSYBOX
 
 pytestmark = pytest.mark.skipif(not BUSYBOX.exists(), reason="needs busybox-static")
@@ -105,7 +105,7 @@ def test_a_terminal_and_its_size(agent: Agent) -> None:
     """As Vm has it made; a new size is passed on, and the terminal tells the command."""
     size = os.terminal_size((101, 33))
     words = ["sh", "-c", "stty size; trap 'stty size; exit 4' WINCH; while :; do sleep 0.05; done"]
-    script = vm._script(words, {"PATH": os.environ["PATH"]}, Path("/"), size)
+    script = command.script(words, {"PATH": os.environ["PATH"]}, Path("/"), size)
     script = script.replace("/run/nettax-lab/", f"{agent.place}/")
     head = f"{len(script)} {TOKEN.decode()} 0".ljust(64)
     agent.near["control"].sendall((head + script).encode())

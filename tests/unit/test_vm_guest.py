@@ -17,7 +17,7 @@ from tests.unit.test_vm_cpio import entries
 
 from nettax.errors import MissingFeature, UsageError
 from nettax.host import Host
-from nettax.lab.vm import Module, Vm, backports, build, cache, initramfs, qemu, vm
+from nettax.lab.vm import Module, Vm, backports, build, cache, command, initramfs, qemu, vm
 from nettax.lab.vm.kernels import Kernel
 from nettax.lab.vm.qemu import Emulator
 
@@ -110,7 +110,7 @@ ODD = "a 'b' \"c\" $d `e` \\f\ng\t#h ü"
 
 
 def test_a_command_is_what_the_guests_shell_makes_of_it(tmp_path: Path) -> None:
-    script = vm._script(
+    script = command.script(
         ["printf", "%s|", ODD, "", "-n", "*"], {"ODD": ODD, "PWD": "/", "a-b": "c"}, tmp_path
     )
     # In a guest it also leaves its pid, where none is here.
@@ -121,7 +121,7 @@ def test_a_command_is_what_the_guests_shell_makes_of_it(tmp_path: Path) -> None:
 
 def test_paths_survive_a_list() -> None:
     paths = [Path("/plain/path-1.2+b"), Path("/with blank\tand\nmore"), Path("/ü/\\0/%s/'\"$x")]
-    words = " ".join(map(vm._word, paths))
+    words = " ".join(map(command.word, paths))
     script = 'for each in $LIST; do printf "%b\\n--\\n" "$each"; done'
     for shell in ("sh", "busybox sh"):
         if shutil.which(shell.split()[0]):
@@ -140,7 +140,7 @@ def test_scripts_of_the_guest_are_shell(script: str) -> None:
     ("data", "held"), [(b"x", 0), (b"xab", 2), (b"aba", 1), (b"ab", 2), (b"", 0)]
 )
 def test_what_may_be_the_beginning_of_the_end_is_held(data: bytes, held: int) -> None:
-    assert vm._overlap(data, b"abc") == held
+    assert command._overlap(data, b"abc") == held
 
 
 def test_module_without_a_makefile(tmp_path: Path) -> None:

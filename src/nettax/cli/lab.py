@@ -49,7 +49,7 @@ def command() -> None:
     """
 
 
-@command.group()
+@command.group(epilog=EXAMPLES)
 def vm() -> None:
     """Kernels in an emulated machine, with this host's files."""
 
@@ -57,7 +57,7 @@ def vm() -> None:
 vm.add_command(compare)
 
 
-@vm.command()
+@vm.command(epilog=EXAMPLES)
 @click.option(
     "--kernel",
     metavar="KERNEL",
@@ -202,9 +202,10 @@ def list_(as_json: bool) -> None:
 @vm.command()
 @click.argument("names", nargs=-1, metavar="[KERNEL …|qemu]")
 def clean(names: tuple[str, ...]) -> None:
-    """Remove kernels from the cache, by series or release, or the QEMU; by default all.
+    """Empty the cache.
 
-    What a guest runs is left, and told.
+    A KERNEL is a series or a release, and `qemu` is the QEMU that was fetched; by default all goes,
+    but for what a guest runs.
     """
     kept: list[str] = []
     for name in names or (None, QEMU):

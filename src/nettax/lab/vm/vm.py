@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import os
 import secrets
-import shlex
 import signal
-import string
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -19,7 +16,7 @@ from typing import BinaryIO, Self
 
 from nettax.errors import NettaxError, UsageError
 from nettax.host import Host
-from nettax.lab.vm import backports, build, cache, image, initramfs, kernels, qemu
+from nettax.lab.vm import backports, build, cache, command, image, initramfs, kernels, qemu
 from nettax.lab.vm.build import Module
 from nettax.lab.vm.cycles import Counter
 from nettax.lab.vm.guest import Guest, Wires
@@ -33,7 +30,6 @@ __all__ = ["Result", "Vm"]
 _DRIVERS = ("virtio_pci", "virtio_console", "9pnet_virtio", "9p", "overlay")
 _ANSWER = 5.0  # seconds allowed for a guest to take a signal
 _CHUNK = 1 << 16
-_PLAIN = (string.ascii_letters + string.digits + "/._-+").encode()
 
 
 @dataclass(frozen=True)
@@ -136,8 +132,8 @@ class Vm:
         wires = Wires(("serial", *PORTS), stack)
         descriptors: list[int] = []
         machine = self._machine(stack, emulator, wires, descriptors, built)
-        command = machine.command(counter.khz())
-        guest = Guest(command, wires, descriptors, self._limit, self._on_serial)
+        argv = machine.command(counter.khz())
+        guest = Guest(argv, wires, descriptors, self._limit, self._on_serial)
         stack.callback(guest.close)
         self._wires, self._guest = wires, guest
         self._guest.handle(wires.near["control"].fileno(), self._read_control)
@@ -208,11 +204,11 @@ class Vm:
         if not argv:
             raise UsageError("there is no command to run in the guest.")
         size = terminal() if terminal else None
-        script = _script(argv, os.environ if env is None else env, cwd or Path.cwd(), size)
+        script = command.script(argv, os.environ if env is None else env, cwd or Path.cwd(), size)
         job = os.fsencode(script)
         token = secrets.token_hex(16)
         outputs = [
-            _Output(self._guest, self._wires, name, token.encode(), sink)
+            command.Output(self._guest, self._wires, name, token.encode(), sink)
             for name, sink in (("stdout", stdout), ("stderr", stderr))
         ]
         control = self._wires.near["control"]
@@ -324,10 +320,10 @@ class Vm:
             drivers=Modules(modules).in_order(names) if modules else [],
             binds=binds,
             settings={
-                "SHARES": " ".join(map(_word, self._share)),
+                "SHARES": " ".join(map(command.word, self._share)),
                 "NEEDS": " ".join(sorted({need for one in built for need in one.needs()})),
                 "LOAD": "".join(
-                    f"{_word(path)} {' '.join(one.parameters)}\n"
+                    f"{command.word(path)} {' '.join(one.parameters)}\n"
                     for one in built
                     for path in one.files
                 ),
@@ -344,81 +340,6 @@ class Vm:
         memory.flush()
         descriptors.append(memory.fileno())
         return Path(f"/dev/fd/{memory.fileno()}")
-
-
-class _Output:
-    """One of a command's two outputs: what comes before the token."""
-
-    def __init__(
-        self,
-        guest: Guest,
-        wires: Wires,
-        name: str,
-        token: bytes,
-        sink: Callable[[bytes], object] | None,
-    ) -> None:
-        self.ended = False
-        self._kept = io.BytesIO()
-        self._sink = sink or self._kept.write
-        self._guest = guest
-        self._name = name
-        self._token = token
-        self._held = b""  # what may be the token's beginning
-        guest.handle(wires.near[name].fileno(), self._read)
-
-    @property
-    def text(self) -> bytes:
-        return self._kept.getvalue()
-
-    def _read(self) -> None:
-        data = self._held + self._guest.receive(self._name)
-        before, found, _ = data.partition(self._token)
-        self.ended |= bool(found)
-        cut = len(before) if found else len(data) - _overlap(data, self._token)
-        self._held = b"" if found else data[cut:]
-        if cut:
-            self._sink(data[:cut])
-
-
-def _overlap(data: bytes, token: bytes) -> int:
-    """How much of the token's beginning ends the data."""
-    return next((n for n in range(len(token) - 1, 0, -1) if data.endswith(token[:n])), 0)
-
-
-def _script(
-    argv: Sequence[str | os.PathLike[str]],
-    env: Mapping[str, str],
-    cwd: Path,
-    size: os.terminal_size | None = None,
-) -> str:
-    """A command as a script of the guest's shell, which becomes it; on a terminal if it has a size.
-
-    That is made by script(1), which every Debian has.
-    """
-    known = (f"export {name}={shlex.quote(value)}" for name, value in env.items() if _is_name(name))
-    words = " ".join(shlex.quote(os.fspath(word)) for word in argv)
-    lines = ["echo $$ >/run/nettax-lab/pid", "unset HOME TERM", *known]
-    lines.append(f"cd {shlex.quote(str(cwd))} 2>/dev/null || cd /")
-    if size is None:
-        return "\n".join([*lines, f"exec {words}"])
-    shell = f"export SHELL={shlex.quote(env['SHELL'])}" if "SHELL" in env else "unset SHELL"
-    inner = (
-        "tty >/run/nettax-lab/tty",
-        f"stty rows {size.lines} cols {size.columns}",
-        f"{shell}\nexec {words}",
-    )
-    within = shlex.quote("\n".join(inner))
-    return "\n".join([*lines, f"exec env SHELL=/bin/sh script -qec {within} /dev/null"])
-
-
-def _is_name(name: str) -> bool:
-    """Whether a shell can have a variable of this name, and the guest is to have it."""
-    return name.isidentifier() and name.isascii() and name != "PWD"
-
-
-def _word(path: Path) -> str:
-    """A path as a word without blanks, which printf's %b in a shell gives back."""
-    return "".join(chr(byte) if byte in _PLAIN else f"\\0{byte:03o}" for byte in os.fsencode(path))
 
 
 def _in_memory(name: str) -> BinaryIO:
