@@ -101,15 +101,38 @@ def test_signals(agent: Agent, tmp_path: Path) -> None:
     agent.until("control", b"exit 5 ")
 
 
-def test_a_terminal_and_its_size(agent: Agent) -> None:
-    """As Vm has it made; a new size is passed on, and the terminal tells the command."""
+def start_on_terminal(agent: Agent, shell: str, stdin: int = 0) -> None:
+    """As Vm does it."""
     size = os.terminal_size((101, 33))
-    words = ["sh", "-c", "stty size; trap 'stty size; exit 4' WINCH; while :; do sleep 0.05; done"]
-    script = command.script(words, {"PATH": os.environ["PATH"]}, Path("/"), size)
+    path = {"PATH": os.environ["PATH"]}
+    script = command.script(["sh", "-c", shell], path, Path("/"), size)
     script = script.replace("/run/nettax-lab/", f"{agent.place}/")
-    head = f"{len(script)} {TOKEN.decode()} 0".ljust(64)
+    head = f"{len(script)} {TOKEN.decode()} {stdin}".ljust(64)
     agent.near["control"].sendall((head + script).encode())
+
+
+def test_a_terminal_and_its_size(agent: Agent) -> None:
+    """A new size is passed on, and the terminal tells the command."""
+    loop = "while :; do sleep 0.05; done"
+    start_on_terminal(agent, f"stty size; trap 'stty size; exit 4' WINCH; {loop}")
     agent.until("stdout", b"33 101\r\n")
     agent.near["signals"].sendall(b"28 40 90\n")
     assert agent.until("stdout", TOKEN) == b"40 90\r\n"
     agent.until("control", b"exit 4 ")
+
+
+def test_keys_of_a_terminal(agent: Agent) -> None:
+    """Ctrl-C is a byte, of which the guest's terminal makes a signal for what runs there."""
+    start_on_terminal(agent, "trap 'echo caught; exit 6' INT; echo up; read -r x", stdin=1)
+    agent.until("stdout", b"up\r\n")
+    agent.until("control", b"more\n")
+    agent.near["stdin"].sendall(b"1\n\x03")
+    assert agent.until("stdout", b"caught\r\n")
+    agent.until("control", b"exit 6 ")
+
+
+def test_a_signal_ends_what_is_on_a_terminal(agent: Agent) -> None:
+    start_on_terminal(agent, "echo up; sleep 60")
+    agent.until("stdout", b"up\r\n")
+    agent.near["signals"].sendall(b"15\n")
+    agent.until("control", b"exit 143 ")

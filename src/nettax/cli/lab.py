@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sys
 import termios
@@ -243,8 +244,8 @@ def _write_error(data: bytes) -> None:
 
 
 def _terminal() -> int | None:
-    """The terminal that both input and output are, if they are one."""
-    if sys.stdin and sys.stdin.isatty() and sys.stdout.isatty():
+    """The terminal that both input and output are, if they are one and the guest can have one."""
+    if sys.stdin and sys.stdin.isatty() and sys.stdout.isatty() and shutil.which("script"):
         return sys.stdin.fileno()
     return None
 

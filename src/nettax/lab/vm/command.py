@@ -73,6 +73,7 @@ def script(
         return "\n".join([*lines, f"exec {words}"])
     shell = f"export SHELL={shlex.quote(env['SHELL'])}" if "SHELL" in env else "unset SHELL"
     inner = (
+        "echo $$ >/run/nettax-lab/pid",  # signals are for the command, not for script
         "tty >/run/nettax-lab/tty",
         f"stty rows {size.lines} cols {size.columns}",
         f"{shell}\nexec {words}",
