@@ -26,7 +26,7 @@ from nettax.ledger import (
     TollPoint,
     TollShare,
 )
-from nettax.ledger.irqs import Lines
+from nettax.ledger.irqs import Lines, Place
 from nettax.ledger.reading import Reading
 from nettax.ledger.rows import KTHREADS, TRIGGERS, VECTORS
 from nettax.ledger.tasks import EXITED, FOLLOWED, Decoder
@@ -117,9 +117,14 @@ class Totals:
 TOLL = Toll((TollPoint(1_000, 3_000, 2_000, 5_000), TollPoint(100_000, 1_000, 900, 1_100)), 0)
 ACCOUNTING = Accounting("tick", False, "a test")
 KEY = Layout("task_key", 16, [("pid", 0, "I"), ("start_ns", 8, "Q")])
-IRQ_KEY = Layout("irq_key", 16, [("action", 0, "Q"), ("irq", 8, "I"), ("cpu", 12, "I")])
-IRQ_LINE = Layout("irq_line", 56, [("count", 0, "Q"), ("ns", 8, "q"), ("name", 16, "40s")])
-LINES = Lines(IRQ_KEY, IRQ_LINE)
+LINE = [
+    ("action", 0, "Q"),
+    ("count", 8, "Q"),
+    ("ns", 16, "q"),
+    ("irq", 24, "I"),
+    ("name", 28, "36s"),
+]
+LINES = Lines(Layout("irq_line", 64, LINE))
 DECODER = Decoder(KEY, layout(), cgroup_path={7: "/seven"}.get, toll=None, lines=LINES)
 START = Reading(
     decoder=DECODER,
@@ -156,10 +161,9 @@ def tasks(later: Mapping[bytes, bytes], earlier: Mapping[bytes, bytes]) -> list[
 # --- interrupts ----------------------------------------------------------------------------------
 
 
-def line(irq: int, cpu: int, count: int, ns: int, name: str, action: int = 1) -> dict[bytes, bytes]:
-    """An entry of the map of IRQs."""
-    key = struct.pack("=QII", action, irq, cpu)
-    return {key: struct.pack("=Qq40s", count, ns, name.encode())}
+def line(irq: int, cpu: int, count: int, ns: int, name: str, action: int = 1) -> dict[Place, bytes]:
+    """One of a CPU's places."""
+    return {(cpu, irq + action): struct.pack("=QQqI36s", action, count, ns, irq, name.encode())}
 
 
 def test_interrupts_by_line() -> None:
@@ -181,6 +185,13 @@ def test_interrupts_by_line() -> None:
         IrqShare(irq="CAL", name="function calls", cpu=0, count=3, time_ns=600),
         IrqShare(irq="?", name="numbered, but there was no room", cpu=0, count=1, time_ns=9),
     )
+
+
+def test_places_in_use() -> None:
+    """Those that are free are passed over."""
+    ((_, first),) = line(27, 3, 5, 500, "eth0-rx-0").items()
+    places = bytes(64) + first + bytes(128) + first
+    assert dict(LINES.used(3, memoryview(places))) == {(3, 1): first, (3, 4): first}
 
 
 # --- CPUs ----------------------------------------------------------------------------------------

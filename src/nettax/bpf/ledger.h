@@ -17,7 +17,7 @@ enum kind { KIND_KSOFTIRQD, KIND_NAPI, KIND_IRQ, NR_KTHREADS, KIND_TASK = NR_KTH
 enum trigger { TRIGGER_IRQ_EXIT, TRIGGER_BH_ENABLE, TRIGGER_UNKNOWN, NR_TRIGGERS };
 
 /* Interrupts that pass no handler of a numbered IRQ, as /proc/interrupts calls them on x86; IPI,
- * those of other machines; and OTHER, numbered ones for which the map had no room. The first are
+ * those of other machines; and OTHER, numbered ones for which there was no room. The first are
  * sent by CPUs. */
 enum apart { CAL, RES, IPI, LOC, IWI, PLT, ERR, SPU, TRM, THR, DFR, OTHER, NR_APART };
 #define IS_IPI(apart) ((apart) <= IPI)
@@ -72,18 +72,17 @@ struct task_account {
 	char comm[16];
 };
 
-/* A numbered IRQ on one CPU. Those that share a number are told apart by their actions. */
-struct irq_key {
-	__u64 action; /* its address */
-	__u32 irq;
-	__u32 cpu;
-};
-
+/* A numbered IRQ on one CPU, of a cache line. Those that share a number are told apart by their
+ * actions. */
 struct irq_line {
+	__u64 action; /* its address; 0: the place is free */
 	__u64 count;
 	__s64 ns;
-	char name[40]; /* the action's: that of a queue, as a rule */
+	__u32 irq;
+	char name[36]; /* the action's: that of a queue, as a rule */
 };
+
+#define NR_LINES 256
 
 /* A CPU's totals since it was armed; they only grow. */
 struct cpu_totals {

@@ -13,7 +13,7 @@ from nettax.kernel import bpf, cpus, percpu, proc_stat, programs, softnet
 from nettax.kernel.accounting import accounting
 from nettax.kernel.cgroup import Cgroups
 from nettax.ledger.charges import FIELDS, Charges
-from nettax.ledger.irqs import Lines
+from nettax.ledger.irqs import Lines, Place
 from nettax.ledger.reading import Reading
 from nettax.ledger.tasks import EXITED, Decoder
 from nettax.ledger.toll import Toll
@@ -115,7 +115,8 @@ class Ledger:
         self._offset = self._object.btf.offset("cpu", "reading")
         self._totals = self._object.btf.layout("cpu_totals")
         self._tasks = self._object.map("tasks")
-        self._irqs = self._object.map("irqs")
+        self._lines = Lines(self._object.btf.layout("irq_line"))
+        self._places = self._object.btf.offset("cpu", "irqs")
         self._created = self._object.variable("tasks_created")
         self._deleted = 0
         self._names = _cgroup_names()
@@ -124,7 +125,7 @@ class Ledger:
             account=self._object.btf.layout("task_account"),
             cgroup_path=self.cgroup_path,
             toll=self._toll,
-            lines=Lines(self._object.btf.layout("irq_key"), self._object.btf.layout("irq_line")),
+            lines=self._lines,
         )
         self._accounting = accounting()
         if self._by_cgroup:
@@ -228,7 +229,7 @@ class Ledger:
             cpus=totals,
             offline=frozenset(offline),
             tasks=tasks,
-            irqs={} if request == ARM else dict(self._irqs.items()),
+            irqs={} if request == ARM else self._read_irqs(),
             cgroups={} if request == ARM or not self._by_cgroup else self._read_cgroups(),
             squeezed={c: row.time_squeeze for c, row in softnet.softnet_stat().items()},
             steal_ns={c: times.steal_ns for c, times in proc_stat.stat().cpus.items()},
@@ -254,6 +255,15 @@ class Ledger:
         for key in dead:
             self._exited[key] = tasks[key]
         return {**self._exited, **tasks}
+
+    def _read_irqs(self) -> dict[Place, bytes]:
+        used: dict[Place, bytes] = {}
+        for cpu in self.cpus:
+            start = cpu * self._stride
+            # They are the last of a CPU's fields.
+            places = memoryview(self._memory)[start + self._places : start + self._stride]
+            used.update(self._lines.used(cpu, places))
+        return used
 
     def _read_cgroups(self) -> dict[int, Charges]:
         unpack, stride = self._charges.leading(FIELDS[-1]), self._charges.size

@@ -9,7 +9,7 @@ from typing import Any
 from nettax.errors import NettaxError
 from nettax.kernel.accounting import Accounting
 from nettax.ledger.charges import Charges
-from nettax.ledger.irqs import irq_shares
+from nettax.ledger.irqs import Place, irq_shares
 from nettax.ledger.rows import KTHREADS, VECTORS, CpuShare, Events, IrqShare, OwnCost, TaskShare
 from nettax.ledger.tasks import Decoder, TaskCharges, TaskRows, interrupt_rates, task_charges
 from nettax.ledger.toll import Toll
@@ -35,8 +35,8 @@ class Reading:
     offline: frozenset[int]
     tasks: Mapping[bytes, bytes]
     """struct task_account by struct task_key, as the kernel keeps them."""
-    irqs: Mapping[bytes, bytes]
-    """struct irq_line by struct irq_key."""
+    irqs: Mapping[Place, bytes]
+    """struct irq_line by CPU and place."""
     cgroups: Mapping[int, Charges]
     """By cgroup id; empty unless asked for."""
     squeezed: Mapping[int, int]

@@ -53,6 +53,7 @@ struct cpu {
 	__u64 clock[NR_KTHREADS];
 	struct cpu_totals totals; /* live */
 	struct cpu_totals reading;
+	struct irq_line irqs[NR_LINES] __attribute__((aligned(64))); /* at the number, or near */
 };
 
 #define RUNNING (1ULL << 63)
@@ -81,13 +82,6 @@ struct {
 } histograms SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 4096);
-	__type(key, struct irq_key);
-	__type(value, struct irq_line);
-} irqs SEC(".maps");
-
-struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
 	__uint(max_entries, 1);
 	__type(key, __u64); /* its id; 0: all those for which there is no room */
@@ -96,7 +90,6 @@ struct {
 
 static const struct task_account no_account;
 static const struct charges no_charges;
-static const struct irq_line no_line;
 
 static __always_inline struct cpu *cpu_state(__u32 cpu)
 {

@@ -39,15 +39,23 @@ static __always_inline bool hard_leave(struct cpu *c, __u64 *ns)
 	return true;
 }
 
-static __noinline struct irq_line *new_line(struct irqaction *action, struct irq_key *key)
+/* Where a numbered IRQ is counted: at its number, or within a few places from there. */
+static __always_inline struct irq_line *line_of(struct cpu *c, __u32 irq, struct irqaction *action)
 {
-	struct irq_line *line;
+	for (__u32 i = 0; i < 8; i++) {
+		struct irq_line *line = &c->irqs[(irq + i) % NR_LINES];
 
-	bpf_map_update_elem(&irqs, key, &no_line, BPF_NOEXIST);
-	line = bpf_map_lookup_elem(&irqs, key);
-	if (line)
+		if (line->action == (__u64)action && line->irq == irq)
+			return line;
+		if (line->action)
+			continue;
 		bpf_probe_read_kernel_str(line->name, sizeof(line->name), READ(action, name));
-	return line;
+		line->irq = irq;
+		*(volatile __u64 *)&line->action =
+		    (__u64)action; /* last: whoever reads finds all */
+		return line;
+	}
+	return NULL;
 }
 
 TP(irq_handler_entry)
@@ -61,15 +69,11 @@ int BPF_PROG(irq_handler_exit, int irq, struct irqaction *action)
 {
 	struct cpu *c = armed_cpu();
 	struct irq_line *line;
-	struct irq_key key;
 	__u64 ns;
 
 	if (!c || !hard_leave(c, &ns))
 		return 0;
-	key.action = (__u64)action;
-	key.irq = irq;
-	key.cpu = bpf_get_smp_processor_id();
-	line = bpf_map_lookup_elem(&irqs, &key) ?: new_line(action, &key);
+	line = line_of(c, irq, action);
 	if (line) {
 		line->count++;
 		line->ns += ns;
