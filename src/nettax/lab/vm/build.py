@@ -20,7 +20,7 @@ from nettax.lab.vm.kernels import Kernel
 
 __all__ = ["Built", "Module", "built"]
 
-_SHOWN = 15  # lines of make's in an error
+_SHOWN = 15  # lines of the compiler's in an error
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def built(
 
     :raises UsageError: the directory is no module's.
     :raises MissingFeature: headers, make or the kernel's compiler are missing.
-    :raises NettaxError: it does not build; the message ends with make's last lines.
+    :raises NettaxError: it does not build; the message ends with what the compiler says.
     """
     source = module.directory
     if not any((source / name).is_file() for name in ("Kbuild", "Makefile")):
@@ -87,7 +87,16 @@ def _content(source: Path) -> str:
 
 
 def _make(headers: Path, place: Path, source: Path) -> None:
-    command = ["make", "-C", str(headers), f"M={place}", f"-j{os.cpu_count()}", "modules"]
+    command = [
+        "make",
+        "-s",
+        "--no-print-directory",
+        "-C",
+        str(headers),
+        f"M={place}",
+        f"-j{os.cpu_count()}",
+        "modules",
+    ]
     # BTF of modules takes the vmlinux with its BTF beside the headers, and pahole.
     command.append("CONFIG_DEBUG_INFO_BTF_MODULES=")
     try:
@@ -95,7 +104,9 @@ def _make(headers: Path, place: Path, source: Path) -> None:
     except FileNotFoundError:
         raise MissingFeature("make is missing: apt-get install make") from None
     if run.returncode:
-        lines = (run.stdout + run.stderr).strip().splitlines()[-_SHOWN:]
+        # What the compiler says, of the sources where they are: they were copied here to be built.
+        said = (run.stdout + run.stderr).replace(f"{place}/", f"{source}/").strip().splitlines()
+        lines = [line for line in said if not line.startswith("make")][:_SHOWN] or said[-_SHOWN:]
         if compiler := _missing_compiler(lines):
             raise MissingFeature(
                 f"{compiler} is missing, which this kernel was built with: "
