@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * How long the kernel takes to make a kernel thread, by a clock beside the calls and no tracer: each
- * read of /proc/nettax_threads makes some, one after another, and prints the ns of each
+ * How long the kernel takes to make a kernel thread, by a clock beside the calls and no tracer:
+ * each read of /proc/nettax_threads makes some, one after another, and prints the ns of each
  * kthread_create() on a line. The empty function is one whose answer every tracer should give: 0.
  */
 #include <linux/kthread.h>
