@@ -110,8 +110,8 @@ def _inside(cost: Cost, whole: Histogram) -> str:
         return ""
     middle, mean = (max(ns - cost.inside_ns, 0) for ns in (whole.quantile(0.5), whole.mean_ns))
     return (
-        f"\nof it {cost.inside_ns / 1e3:.2f} µs is in each time above, by a function that does next "
-        f"to nothing: without, the median is {time_text(round(middle))}, "
+        f"\nof it {cost.inside_ns / 1e3:.2f} µs is in each time above, by a function that does "
+        f"next to nothing: without, the median is {time_text(round(middle))}, "
         f"the mean {time_text(round(mean))}"
     )
 
