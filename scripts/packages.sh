@@ -42,6 +42,7 @@ for purpose; do
 		need busybox-static sh -c 'test -x /bin/busybox && ! ldd /bin/busybox'
 		need kmod sh -c 'PATH=$PATH:/usr/sbin:/sbin command -v depmod'
 		need zstd zstd --version
+		need dwarves pahole --version
 		;;
 	esac
 done

@@ -175,8 +175,8 @@ PAGES = {
         ),
         files=(_JOURNAL,),
         see_also=("nettax-lab(1)", "perf-trace(1)", "trace-cmd(1)", "funclatency(8)"),
-        notes="Chains need CAP_BPF and CAP_PERFMON; ``graph`` needs root and a mounted tracefs, "
-        "which it leaves as it was found.",
+        notes="Chains need CAP_BPF and CAP_PERFMON; ``graph`` and ``--backend tracefs`` need root "
+        "and a mounted tracefs, which they leave as it was found.",
     ),
     "lab": Page(
         overhead="A guest is emulated in software: ``nettax lab vm run -- uname -r`` takes about "

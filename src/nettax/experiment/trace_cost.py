@@ -9,15 +9,27 @@ import time
 import tty
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
 
 from nettax.experiment.estimate import Estimate, paired_difference
+from nettax.functions import LatencyReading
 
-__all__ = ["STIMULI", "added_ns", "system_call"]
+__all__ = ["SMALL", "STIMULI", "Reader", "added_ns", "inside_ns", "system_call"]
 
 _ROUNDS = 12
 _ROUND_S = 0.008
 _FEWEST = 16  # runs in a round
 Work = Callable[[], object]
+_EMPTY_CALLS = 200
+SMALL = "__task_pid_nr_ns"
+"""A function of the kernel's that does next to nothing, and is called once by getppid()."""
+
+
+class Reader(Protocol):
+    """A tracer that counts the times of functions."""
+
+    def read(self) -> LatencyReading:
+        """What was counted until now."""
 
 
 @contextmanager
@@ -123,6 +135,19 @@ def added_ns(
             if not first:
                 off.append(_rate(once))
     return paired_difference(on, off)
+
+
+def inside_ns(tracing: Callable[[], AbstractContextManager[Reader]]) -> int | None:
+    """What a tracer of `SMALL` shows as the time of a call, in ns: its own, nearly.
+
+    So much is in each time that it shows. None: it does not see the calls here.
+    """
+    with tracing() as tracer:
+        began = tracer.read()
+        for _ in range(_EMPTY_CALLS):
+            os.getppid()
+        seen = (tracer.read() - began).of(SMALL, "call")
+    return seen.quantile(0.5) if seen.count >= _EMPTY_CALLS else None
 
 
 def _rate(once: Work) -> float:

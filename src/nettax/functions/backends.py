@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
 from nettax.errors import MissingFeature, UsageError
 from nettax.functions.chains import CHAINS
+from nettax.kernel import features
 from nettax.kernel.files import StrPath
+from nettax.kernel.libbpf import libbpf
 
-__all__ = ["checked_name", "covering", "in_the_lab", "kprobe_refusal", "require_kprobes"]
+__all__ = [
+    "BACKENDS",
+    "bpf_refusal",
+    "checked_name",
+    "covering",
+    "forbidden",
+    "in_the_lab",
+    "kprobe_refusal",
+    "refused",
+    "unknown",
+]
+
+BACKENDS = ("fentry", "kprobe", "tracefs")
+"""How calls of functions can be taken, the best first."""
 
 _NAME = re.compile(r"[A-Za-z_][\w.$]*")
 
@@ -49,18 +65,41 @@ def kprobe_refusal(sys: StrPath = "/sys") -> str | None:
     return f"this kernel has no kprobes ({source} is not there: CONFIG_KPROBE_EVENTS is off)"
 
 
-def require_kprobes(function: str) -> None:
-    """Make sure that functions can be probed.
+def bpf_refusal() -> str | None:
+    """Why there is no BPF here, with what tells so; None: there is."""
+    try:
+        features.btf_path()
+        libbpf()
+    except MissingFeature as error:
+        return str(error)
+    lacking = {"CAP_BPF", "CAP_PERFMON"} - features.capabilities()
+    return f"{' and '.join(sorted(lacking))} lacking" if lacking else None
 
-    :raises MissingFeature: they cannot; the message tells what covers the function, and where it
-        can be probed
+
+def unknown(function: str) -> MissingFeature:
+    """The error of a kernel that has no such function."""
+    return MissingFeature(
+        f"cannot probe {function}: this kernel knows no function of this name.\n"
+        f"Why, and what instead: nettax trace explain {function}"
+    )
+
+
+def forbidden(function: str, error: OSError) -> MissingFeature:
+    """The error of a kernel that lets functions be probed, but not this one."""
+    return MissingFeature(
+        f"cannot probe {function}: the kernel forbids it ({os.strerror(error.errno or 0)}).\n"
+        f"Why, and what instead: nettax trace explain {function}"
+    )
+
+
+def refused(function: str, refusal: str) -> MissingFeature:
+    """The error of a kernel that does not let a function be probed.
+
+    It tells what covers the function, and where it can be probed.
     """
-    refusal = kprobe_refusal()
-    if refusal is None:
-        return
     chain = covering(function)
     instead = f"nettax trace latency {chain} covers it by tracepoints; " if chain else ""
-    raise MissingFeature(
+    return MissingFeature(
         f"cannot probe {function}: {refusal}.\n"
         f"{instead}its own calls: {in_the_lab(f'trace latency {function}')}"
     )

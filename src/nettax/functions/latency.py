@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import NamedTuple, Self
 from nettax.errors import MissingFeature, UsageError
 from nettax.functions.chains import CHAINS, FUNCTION_STAGES
 from nettax.functions.histogram import Histogram
+from nettax.functions.probes import Probes
 from nettax.kernel import bpf, features, programs, vmlinux
 
 __all__ = ["BY", "Doubts", "Latency", "LatencyReading", "Stage"]
@@ -19,7 +19,6 @@ __all__ = ["BY", "Doubts", "Latency", "LatencyReading", "Stage"]
 BY = ("nothing", "pid", "cgroup", "arg")  # enum by in bpf/latency.h
 _NR_STAGES = 8
 _CHAINS = tuple(CHAINS)
-_FUNCTION_PROGRAMS = ("function_entry", "function_return")
 _SLOTS = 1 << 14  # entries; of 32 bytes for each CPU
 _IN_FLIGHT = 1 << 14
 _TASKS = 1 << 12
@@ -116,12 +115,14 @@ class Latency:
         *,
         by: str = "nothing",
         argument: int = 1,
+        backend: str | None = None,
         raw_tracepoints: bool = False,
     ) -> None:
         """Say what to follow; nothing is loaded yet.
 
-        `chains` are names of `CHAINS`; `functions` are the kernel's, taken by kprobe and kretprobe.
-        `by` is one of `BY`; `argument`, from 1 to 5, is a function's that `by="arg"` tells apart.
+        `chains` are names of `CHAINS`; `functions` are the kernel's, taken by the `backend`
+        `fentry` or `kprobe`, or by the best that works for each. `by` is one of `BY`; `argument`,
+        from 1 to 5, is a function's that `by="arg"` tells apart.
         `raw_tracepoints`: do not try to attach by BTF.
 
         :raises UsageError: no such chain, or nothing to follow
@@ -136,6 +137,7 @@ class Latency:
         self._functions = tuple(dict.fromkeys(functions))
         self._by = by
         self._argument = argument
+        self._backend = backend
         self._raw = raw_tracepoints
 
     def __enter__(self) -> Self:
@@ -170,15 +172,16 @@ class Latency:
     def _loaded(self, path: Path) -> bpf.Object:
         chains = set(self._chains)
         followed = bool(self._functions or "workqueue" in chains)
+        constants = {
+            "chains": sum(1 << _CHAINS.index(chain) for chain in chains),
+            "follows_functions": bool(self._functions),
+            "by": BY.index(self._by),
+            "by_argument": self._argument,
+        }
         loaded = bpf.Object(
             str(path),
             wanted=self._wanted,
-            constants={
-                "chains": sum(1 << _CHAINS.index(chain) for chain in chains),
-                "follows_functions": bool(self._functions),
-                "by": BY.index(self._by),
-                "by_argument": self._argument,
-            },
+            constants=constants,
             max_entries={
                 "slots": _SLOTS,
                 "names": _TASKS if self._by == "pid" else 1,
@@ -190,9 +193,11 @@ class Latency:
                 "readers": _IN_FLIGHT if "tcp-read" in chains else 1,
             },
         )
+        self._probes = Probes(path, loaded, constants, self._backend)
         try:
             self._attach(loaded)
         except BaseException:
+            self._probes.close()
             loaded.close()
             raise
         return loaded
@@ -204,11 +209,10 @@ class Latency:
         slot = self._object.btf.layout("slot")
         self._slot, self._slot_size = slot.leading("most_ns"), slot.size
         told = ("unmatched", "abandoned", "no_room", "too_deep")
-        self._told = [self._object.variable(name) for name in told]
+        self._objects = (self._object, *self._probes.objects)
+        self._told = [[each.variable(name) for each in self._objects] for name in told]
 
     def _wanted(self, section: str) -> bool:
-        if section in _FUNCTION_PROGRAMS:
-            return bool(self._functions)
         switches = ("sched_switch", "sched_process_exit")
         if self._functions and section in switches:
             return True
@@ -217,25 +221,24 @@ class Latency:
     def _attach(self, loaded: bpf.Object) -> None:
         # What goes on in the meantime has no end without a begin, but for what began before.
         later = {"workqueue_queue_work", "softirq_raise", "sched_process_fork", "tcp_probe"}
-        tracepoints = [p for name, p in loaded.programs.items() if name not in _FUNCTION_PROGRAMS]
-        loaded.attach(sorted(tracepoints, key=lambda program: program.name in later))
+        loaded.attach(sorted(loaded.programs.values(), key=lambda program: program.name in later))
         for number, function in enumerate(self._functions):
-            for name in reversed(_FUNCTION_PROGRAMS):
-                program, is_return = loaded.programs[name], name == "function_return"
-                try:
-                    loaded.attach_kprobe(program, function, is_return, cookie=number)
-                except OSError as error:
-                    raise MissingFeature(
-                        f"cannot probe {function}: the kernel knows no such function, or forbids "
-                        f"it ({os.strerror(error.errno or 0)}).\n"
-                        f"Why, and what instead: nettax trace explain {function}"
-                    ) from None
+            self._probes.attach(number, function)
 
     @property
     def backend(self) -> str:
         """How it looks, in words."""
         kind = "raw tracepoints" if self._raw else "BTF tracepoints"
-        return f"kprobe and kretprobe by BPF, {kind}" if self._functions else f"{kind} by BPF"
+        return " · ".join([*self._probes.words(), f"{kind} by BPF"])
+
+    @property
+    def taken(self) -> Mapping[str, str]:
+        """By which of `BACKENDS` each function is taken."""
+        return self._probes.taken
+
+    def stages(self, name: str) -> tuple[str, ...]:
+        """The stages of a chain or of a function, the whole first."""
+        return stages_of(name)
 
     def read(self) -> LatencyReading:
         """What was counted until now."""
@@ -259,8 +262,13 @@ class Latency:
         return Stage(name, stages_of(name)[stage], group)
 
     def _doubts(self) -> Doubts:
-        missed = sum(program.stats().missed for program in self._object.programs.values())
-        unmatched, abandoned, no_room, too_deep = (read() for read in self._told)
+        missed = sum(
+            each.missed_probes() + sum(program.stats().missed for program in each.programs.values())
+            for each in self._objects
+        )
+        unmatched, abandoned, no_room, too_deep = (
+            sum(read() for read in readers) for readers in self._told
+        )
         return Doubts(unmatched, abandoned, no_room, too_deep, missed)
 
     def _process_names(self) -> dict[int, str]:
@@ -274,6 +282,7 @@ class Latency:
     def close(self) -> None:
         """Detach and unload. May be called twice."""
         if hasattr(self, "_object"):
+            self._probes.close()
             self._object.close()
 
     def __exit__(self, *_: object) -> None:

@@ -11,7 +11,7 @@ import os
 import signal
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, get_args
 
 from nettax.errors import NettaxError
 from nettax.host import cgroups, links, namespace
@@ -99,6 +99,58 @@ class TraceFilter(NamedTuple):
         return f"{self.path}, from nothing"
 
 
+class TraceEvent(NamedTuple):
+    """An event of our own: a line of tracefs' kprobe_events or synthetic_events."""
+
+    path: str
+    definition: str
+    removal: str
+    """The line that takes it away."""
+
+    def undo(self) -> None:
+        """Take it away."""
+        try:
+            append(self.path, self.removal)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.EINVAL):  # there is no such event
+                raise
+
+    def __str__(self) -> str:
+        return f"event {self.definition!r} of {self.path}"
+
+
+class TraceInstance(NamedTuple):
+    """A buffer of tracefs' of our own, with its own events and triggers."""
+
+    path: str
+
+    def undo(self) -> None:
+        """Remove it; its triggers go with it."""
+        with suppress(FileNotFoundError):
+            Path(self.path).rmdir()
+
+    def __str__(self) -> str:
+        return f"trace instance {self.path}"
+
+
+class TraceTrigger(NamedTuple):
+    """A trigger of an event of tracefs'; one that keeps variables keeps its instance, too."""
+
+    path: str
+    trigger: str
+
+    def undo(self) -> None:
+        """Take it away."""
+        try:
+            append(self.path, f"!{self.trigger}")
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.EINVAL):  # there is none
+                raise
+
+    def __str__(self) -> str:
+        return f"trigger {self.trigger!r} of {self.path}"
+
+
 class Cgroup(NamedTuple):
     """A cgroup, of either version."""
 
@@ -136,10 +188,30 @@ class Child(NamedTuple):
         return f"process {self.pid}"
 
 
-Change: TypeAlias = Namespace | Link | FileValue | TraceFilter | Cgroup | Child
-KINDS: dict[str, type[Change]] = {
-    kind.__name__: kind for kind in (Namespace, Link, FileValue, TraceFilter, Cgroup, Child)
-}
+Change: TypeAlias = (
+    Namespace
+    | Link
+    | FileValue
+    | TraceFilter
+    | TraceEvent
+    | TraceInstance
+    | TraceTrigger
+    | Cgroup
+    | Child
+)
+KINDS: dict[str, type[Change]] = {kind.__name__: kind for kind in get_args(Change)}
+
+
+def append(path: str, line: str) -> None:
+    """Write a line to a file of tracefs' that keeps what it has.
+
+    :raises OSError: the kernel refuses it
+    """
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)  # open() would seek: EINVAL
+    try:
+        os.write(fd, f"{line}\n".encode())
+    finally:
+        os.close(fd)
 
 
 def _end(handle: int, pid: int) -> None:

@@ -13,7 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 from nettax.errors import MissingPrivilege, NettaxError, UsageError
 from nettax.host import cgroups, links, namespace
-from nettax.host.changes import Cgroup, Change, Child, FileValue, Link, Namespace, TraceFilter
+from nettax.host.changes import (
+    Cgroup,
+    Change,
+    Child,
+    FileValue,
+    Link,
+    Namespace,
+    TraceEvent,
+    TraceFilter,
+    TraceInstance,
+    TraceTrigger,
+    append,
+)
 from nettax.host.journal import Journal, decode, exclusive, journals
 from nettax.host.privilege import require
 from nettax.host.process import Process, place
@@ -157,6 +169,41 @@ class Host:
             TraceFilter(str(path)).undo()
             self._journal.write(number, None)
             raise
+
+    def trace_event(self, path: Path, definition: str, removal: str) -> None:
+        """Define an event in tracefs' kprobe_events or synthetic_events, until the end.
+
+        `removal` is the line that takes it away again.
+
+        :raises OSError: the kernel refuses it: ENOENT if it knows no such function, say.
+        """
+        self._append(path, definition, TraceEvent(str(path), definition, removal))
+
+    def trace_trigger(self, event: Path, trigger: str) -> None:
+        """Give an event, by its directory in tracefs, a trigger, until the end.
+
+        :raises OSError: the kernel refuses it.
+        """
+        path = event / "trigger"
+        self._append(path, trigger, TraceTrigger(str(path), trigger))
+
+    def _append(self, path: Path, line: str, change: Change) -> None:
+        number = self._record(change)
+        try:
+            append(str(path), line)
+        except OSError:
+            self._journal.write(number, None)
+            raise
+
+    def trace_instance(self, tracefs: Path, label: str) -> Path:
+        """Make a trace buffer of our own and return its directory.
+
+        :raises NettaxError: the kernel refuses.
+        """
+        path = tracefs / "instances" / self._unique(label)
+        with self._change(TraceInstance(str(path))):
+            path.mkdir()
+        return path
 
     def cgroup(self, label: str, controller: str | None = None) -> Path:
         """Make a cgroup and return its directory.

@@ -28,6 +28,8 @@ BPF_MAP_TYPE_RINGBUF = 27
 BPF_ANY = 0
 BPF_NOEXIST = 1
 BPF_STATS_RUN_TIME = 0
+BPF_LINK_TYPE_PERF_EVENT = 7
+BPF_PERF_EVENT_KPROBES = (3, 4)  # kprobe, kretprobe
 
 
 class ProgramStats(NamedTuple):
@@ -183,13 +185,16 @@ class Object:
         constants: Mapping[str, int] | None = None,
         max_entries: Mapping[str, int] | None = None,
         shared: Mapping[str, int] | None = None,
+        targets: Mapping[str, str] | None = None,
     ) -> None:
         """Load a BPF object into the kernel.
 
         `wanted` is asked for each program's tracepoint (the last part of its section's name);
         `constants` are read-only globals by name; `max_entries` sizes maps by name; `shared` has
-        descriptors of another object's maps, to be used for those of these names.
+        descriptors of another object's maps, to be used for those of these names; `targets` are
+        kernel functions for fentry and fexit programs by name.
 
+        :raises OSError: ESRCH: a target is not in the kernel's BTF, nor in its modules'
         :raises MissingFeature: no libbpf, or no BTF in the kernel
         :raises MissingPrivilege: CAP_BPF or CAP_PERFMON is lacking
         :raises NettaxError: the object is missing, or the kernel refuses it
@@ -216,6 +221,9 @@ class Object:
                 program = Program(handle)
                 load = wanted(program.section.rpartition("/")[2])
                 lib.bpf_program__set_autoload(handle, load)
+                if target := (targets or {}).get(program.name):
+                    result = lib.bpf_program__set_attach_target(handle, 0, target.encode())
+                    check(result, f"find {target}")
                 if load:
                     self.programs[program.name] = program
             self._load(path)
@@ -305,6 +313,10 @@ class Object:
         else:
             self._links.append(link)
 
+    def missed_probes(self) -> int:
+        """Hits of its kprobes that the kernel skipped; 0 before Linux 6.7, which does not tell."""
+        return sum(map(_missed_by_link, self._links))
+
     def detach(self) -> None:
         """Undo every attachment; the programs stay loaded."""
         while self._links:
@@ -322,6 +334,19 @@ class Object:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _missed_by_link(link: int) -> int:
+    lib = libbpf()
+    info = ctypes.create_string_buffer(64)  # struct bpf_link_info in linux/bpf.h
+    length = ctypes.c_uint32(len(info))
+    if lib.bpf_obj_get_info_by_fd(lib.bpf_link__fd(link), info, ctypes.byref(length)) < 0:
+        return 0  # a link of libbpf's own, before Linux 5.15
+    kind, of = struct.unpack_from("=I", info)[0], struct.unpack_from("=I", info, 16)[0]
+    if kind != BPF_LINK_TYPE_PERF_EVENT or of not in BPF_PERF_EVENT_KPROBES:
+        return 0
+    missed: int = struct.unpack_from("=Q", info, 48)[0]
+    return missed
 
 
 def new_ring(name: str, size: int) -> int:

@@ -374,6 +374,7 @@ _LATENCY = (
 _GRAPH = (
     Field("count", "calls of the function, from where it stands in the tree"),
     Field("total", "time in them, interrupts taken out; sleep too, but with --sleeping"),
+    Field("share", "that total as a part of the traced function's"),
     Field("self", "of it what no traced function below had"),
     Field("median", "of a call"),
     Field("lost", "events for which the kernel's buffer had no room"),

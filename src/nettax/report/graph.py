@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from html import escape
+from itertools import islice
 from typing import Any
 
 from nettax.functions.graph import CallTree, Node
@@ -25,11 +27,15 @@ def text(tree: CallTree, rows: int, cost: Cost | None = None) -> str:
     """
     if not tree.root.count:
         return f"{tree.root.name} was not called{_doubts(tree)}"
-    head = ("count", "total", "self", "median", "")
-    lines = [head, *(_line(depth, node) for depth, node in list(tree.root.walk())[:rows])]
-    widths = [max(len(line[i]) for line in lines) for i in range(4)]
+    head = ("count", "total", "share", "self", "median", "")
+    whole = max(tree.root.total_ns, 1)
+    lines = [
+        head,
+        *(_line(branch, node, whole) for branch, node in islice(_drawn(tree.root), rows)),
+    ]
+    widths = [max(len(line[i]) for line in lines) for i in range(5)]
     shown = [
-        "  ".join([*(cell.rjust(w) for cell, w in zip(line, widths, strict=False)), line[4]])
+        "  ".join([*(cell.rjust(w) for cell, w in zip(line, widths, strict=False)), line[5]])
         for line in lines
     ]
     more = sum(1 for _ in tree.root.walk()) - rows
@@ -38,20 +44,36 @@ def text(tree: CallTree, rows: int, cost: Cost | None = None) -> str:
     return "\n".join(line.rstrip() for line in shown) + "\n" + _doubts(tree) + _cost(tree, cost)
 
 
-def _line(depth: int, node: Node) -> tuple[str, str, str, str, str]:
+def _drawn(node: Node, before: str = "", turn: str = "") -> Iterator[tuple[str, Node]]:
+    """Each node, the longest first, and what leads to it from the one above."""
+    yield before + turn, node
+    below = before + {"": "", "├─ ": "│  ", "└─ ": "   "}[turn]
+    children = sorted(node.children.values(), key=lambda child: -child.total_ns)
+    for child in children:
+        yield from _drawn(child, below, "└─ " if child is children[-1] else "├─ ")
+
+
+def _line(branch: str, node: Node, whole_ns: int) -> tuple[str, ...]:
     return (
         count(node.count),
         time_text(node.total_ns),
+        f"{100 * node.total_ns / whole_ns:.1f} %",
         time_text(node.self_ns),
         time_text(node.histogram.quantile(0.5)),
-        "  " * depth + node.name,
+        branch + node.name,
     )
 
 
 def _doubts(tree: CallTree) -> str:
-    return (
-        f"\ninterrupts taken out: {time_text(tree.interrupt_ns)} in {tree.interrupts} functions · "
-        f"lost {tree.lost} · cut {tree.cut}"
+    taken = f"{time_text(tree.interrupt_ns)} of interrupts taken out"
+    return "\n" + " · ".join(
+        (
+            f"{taken} ({count(tree.interrupts)} functions)" if tree.interrupts else "no interrupts",
+            f"{count(tree.lost)} events lost" if tree.lost else "none lost",
+            f"{count(tree.cut)} calls cut off by the trace's begin or end"
+            if tree.cut
+            else "none cut",
+        )
     )
 
 
@@ -94,13 +116,22 @@ def _node(node: Node) -> dict[str, Any]:
 def flame_graph(tree: CallTree) -> str:
     """An SVG in which a box is as wide as its function's time, above what called it."""
     deepest = max(depth for depth, _ in tree.root.walk())
-    height = (deepest + 1) * _ROW
+    height = (deepest + 2) * _ROW
     scale = _WIDTH / max(tree.root.total_ns, 1)
     boxes = "".join(_boxes(tree.root, 0.0, 0, height, scale))
+    title = f"{_told(tree.root)}, median {time_text(tree.root.histogram.quantile(0.5))}"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" '
-        f'font-family="monospace" font-size="11">{boxes}</svg>\n'
+        f'font-family="monospace" font-size="11">'
+        f"<style>rect{{stroke:#fff}}g:hover rect{{stroke:#000}}</style>"
+        f'<rect width="{_WIDTH}" height="{height}" fill="#fff"/>'
+        f'<text x="2" y="13">{escape(title)}</text>{boxes}</svg>\n'
     )
+
+
+def _told(node: Node) -> str:
+    own = f"{time_text(node.self_ns)} of it itself"
+    return f"{node.name}: {count(node.count)} calls, {time_text(node.total_ns)}, {own}"
 
 
 def _boxes(node: Node, x: float, depth: int, height: int, scale: float) -> list[str]:
@@ -109,13 +140,11 @@ def _boxes(node: Node, x: float, depth: int, height: int, scale: float) -> list[
         return []
     y = height - (depth + 1) * _ROW
     hue = 20 + sum(map(ord, node.name)) % 35  # the same of a name everywhere
-    told = f"{node.name}: {count(node.count)} calls, {time_text(node.total_ns)}"
-    told += f", {time_text(node.self_ns)} of it itself"
     letters = int((width - 4) / _LETTER)
     label = node.name if len(node.name) <= letters else node.name[: max(letters - 1, 0)] + "…"
     shown = f'<text x="{x + 2:.1f}" y="{y + 13}">{escape(label)}</text>' if letters > 2 else ""
     found = [
-        f'<g><title>{escape(told)}</title><rect x="{x:.1f}" y="{y}" width="{width:.1f}" '
+        f'<g><title>{escape(_told(node))}</title><rect x="{x:.1f}" y="{y}" width="{width:.1f}" '
         f'height="{_ROW - 1}" fill="hsl({hue} 85% 65%)"/>{shown}</g>'
     ]
     for child in node.children.values():

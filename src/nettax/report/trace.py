@@ -25,6 +25,8 @@ class Cost:
     added_ns: float
     low_ns: float
     high_ns: float
+    inside_ns: int | None = None
+    """What of it is within the times shown; None: not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +93,27 @@ def _groups(traced: Traced, chain: str, stage: str, rows: int) -> str:
 
 
 def _cost(cost: Cost, whole: Histogram) -> str:
+    return _added(cost, whole.quantile(0.5)) + _inside(cost, whole)
+
+
+def _added(cost: Cost, middle: int) -> str:
     interval = f"[{cost.low_ns / 1e3:.2f}, {cost.high_ns / 1e3:.2f}]"
     how = "(calibrated now, on and off in turns)"
     if cost.low_ns <= 0:
         return f"tracing adds too little to tell from the noise of this host: {interval} µs {how}"
-    middle = whole.quantile(0.5)
     share = f", {100 * cost.added_ns / middle:.1f} % of the median" if middle else ""
     return f"tracing adds {cost.added_ns / 1e3:.2f} µs {interval} to each{share} {how}"
+
+
+def _inside(cost: Cost, whole: Histogram) -> str:
+    if cost.inside_ns is None:
+        return ""
+    middle, mean = (max(ns - cost.inside_ns, 0) for ns in (whole.quantile(0.5), whole.mean_ns))
+    return (
+        f"\nof it {cost.inside_ns / 1e3:.2f} µs is in each time above, by a function that does "
+        f"next to nothing: without, the median is {time_text(round(middle))}, "
+        f"the mean {time_text(round(mean))}"
+    )
 
 
 def _footer(traced: Traced) -> str:

@@ -15,7 +15,7 @@ struct frame {
 	__u64 id; /* what its end is known by */
 	__u64 began;
 	__u64 away0;
-	__u64 queued; /* of a work item; 0: not seen */
+	__u64 queued; /* since when, of a work item; of a function's call, its number */
 	__u64 group;
 	__u64 pad;
 };
@@ -58,13 +58,10 @@ static __always_inline struct calls *calls_here(bool make)
 	return c;
 }
 
-static __always_inline void push(__u64 id, __u64 now, __u64 queued, __u64 group)
+static __always_inline void push_on(struct calls *c, __u64 id, __u64 now, __u64 queued, __u64 group)
 {
-	struct calls *c = calls_here(true);
 	struct frame *f;
 
-	if (!c)
-		return;
 	if (c->depth >= NR_FRAMES) {
 		DOUBT(too_deep);
 		return;

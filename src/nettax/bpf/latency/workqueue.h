@@ -37,12 +37,15 @@ int BPF_PROG(workqueue_execute_start, struct work_struct *work)
 {
 	__u64 key = (__u64)work, now = bpf_ktime_get_ns();
 	struct queued *q = bpf_map_lookup_elem(&queued, &key);
+	struct calls *c;
 
 	if (!q) {
 		DOUBT(unmatched);
 		return 0;
 	}
-	push(key, now, q->since, q->group);
+	c = calls_here(true);
+	if (c)
+		push_on(c, key, now, q->since, q->group);
 	bpf_map_delete_elem(&queued, &key);
 	return 0;
 }

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import TextIO
 
 import click
@@ -12,9 +14,11 @@ import click
 from nettax.cli.child import End, Gated
 from nettax.cli.trace.words import split
 from nettax.errors import Unsupported, UsageError
-from nettax.functions.backends import checked_name, require_kprobes
+from nettax.functions.backends import BACKENDS, bpf_refusal, checked_name
 from nettax.functions.chains import CHAINS
-from nettax.functions.latency import Latency, stages_of
+from nettax.functions.latency import Latency
+from nettax.functions.triggers import Triggers, may_be_written
+from nettax.host import Host
 from nettax.kernel.features import require_host_pids
 from nettax.report.trace import Cost, Traced, document, text
 
@@ -41,6 +45,11 @@ Examples:
     help="Stop after so long (else at Ctrl-C, or as the command ends).",
 )
 @click.option("--by", type=click.Choice(BY), help="Tell calls apart by this.")
+@click.option(
+    "--backend",
+    type=click.Choice(BACKENDS),
+    help="Take functions by this (else by the best that works).",
+)
 @click.option("-n", "--rows", type=click.IntRange(min=1), default=15, help="Groups shown (15).")
 @click.option("--cost/--no-cost", default=True, help="Calibrate what tracing adds (0.5 s).")
 @click.option("--json", "as_json", is_flag=True, help="One document.")
@@ -57,6 +66,7 @@ def command(
     context: click.Context,
     duration: float | None,
     by: str | None,
+    backend: str | None,
     rows: int,
     cost: bool,
     as_json: bool,
@@ -70,36 +80,28 @@ def command(
     reader woken, read). Counted in the kernel; time running and time waiting are told apart.
     """
     names, command = split(targets)
-    chains = [name for name in names if name in CHAINS]
-    functions = [checked_name(name) for name in names if name not in CHAINS]
-    for function in functions:
-        require_kprobes(function)
     kind, argument = ("arg", int(by[3:] or 1)) if by and by.startswith("arg") else (by, 1)
-    if kind == "arg" and (without := [c for c in chains if not CHAINS[c].argument]):
-        raise UsageError(f"{without[0]} has nothing to tell apart by --by arg; --by pid does")
-
-    if kind == "pid":
-        require_host_pids()
-
-    def tracer() -> Latency:
-        return Latency(chains, functions, by=kind or "nothing", argument=argument)
-
+    _check(names, kind, backend)
+    backend = backend or _without_bpf(names)
     child = Gated(command) if command else None
-    with End(child) as end:
-        try:
-            with tracer() as tracing:
-                began = tracing.read()
-                if child:
-                    child.go()
-                end.within(duration or FOREVER)
-                seen = tracing.read() - began
-        finally:
-            status = child.finish() if child else 0
-    costs = _costs([*chains, *functions], kind) if cost else {}
+    with ExitStack() as stack:
+        host = stack.enter_context(Host()) if backend == "tracefs" else None
+        traces = _Traces(host, kind or "nothing", argument, backend)
+        with End(child) as end:
+            try:
+                with traces.of(names) as tracing:
+                    began = tracing.read()
+                    if child:
+                        child.go()
+                    end.within(duration or FOREVER)
+                    seen = tracing.read() - began
+            finally:
+                status = child.finish() if child else 0
+        costs = _costs(names, traces, tracing.taken) if cost else {}
     traced = Traced(
         seen,
         tracing.backend,
-        {name: stages_of(name) for name in names},
+        {name: tracing.stages(name) for name in names},
         costs,
         _namer(kind, seen.names),
         by,
@@ -109,21 +111,83 @@ def command(
     sys.exit(status)
 
 
-def _costs(names: list[str], kind: str | None) -> dict[str, Cost]:
-    from nettax.experiment.trace_cost import STIMULI, added_ns, system_call
-
-    costs = {}
+def _check(names: Sequence[str], kind: str | None, backend: str | None) -> None:
+    chains = [name for name in names if name in CHAINS]
     for name in names:
-        stimulus = name if name in CHAINS else "call"
-        if stimulus not in STIMULI:
-            continue
-        probed = ([name], []) if name in CHAINS else ([], [system_call()])
-        try:
-            added = added_ns(stimulus, lambda: Latency(*probed, by=kind or "nothing"))  # noqa: B023
-        except (OSError, Unsupported):
-            continue
-        costs[name] = Cost(added.median, added.low, added.high)
-    return costs
+        if name not in CHAINS:
+            checked_name(name)
+    if kind == "arg" and (without := [c for c in chains if not CHAINS[c].argument]):
+        raise UsageError(f"{without[0]} has nothing to tell apart by --by arg; --by pid does")
+    if kind == "pid":
+        require_host_pids()
+    if backend and len(chains) == len(names):
+        raise UsageError("--backend is for functions: chains are taken by tracepoints")
+    if backend == "tracefs" and chains:
+        raise UsageError(f"{chains[0]} takes BPF: with --backend tracefs name functions only")
+
+
+def _without_bpf(names: Sequence[str]) -> str | None:
+    """tracefs, where there is no BPF and it will do."""
+    if any(name in CHAINS for name in names) or not bpf_refusal():
+        return None
+    return "tracefs" if may_be_written() else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Traces:
+    """How to trace, whatever it is."""
+
+    host: Host | None
+    by: str
+    argument: int
+    backend: str | None
+
+    def of(self, names: Sequence[str], backend: str | None = None) -> Latency | Triggers:
+        chains = [name for name in names if name in CHAINS]
+        functions = [name for name in names if name not in CHAINS]
+        if self.host:
+            return Triggers(self.host, functions, by=self.by, argument=self.argument)
+        return Latency(
+            chains,
+            functions,
+            by=self.by,
+            argument=self.argument,
+            backend=backend or self.backend,
+        )
+
+
+def _costs(names: Sequence[str], traces: _Traces, taken: Mapping[str, str]) -> dict[str, Cost]:
+    """By chain or function; all functions that are taken the same way cost the same."""
+    from nettax.experiment.trace_cost import STIMULI
+
+    found: dict[str, Cost | None] = {}
+    for name in names:
+        way = taken.get(name, name)
+        if way not in found and (way in STIMULI or name in taken):
+            found[way] = _chain_cost(name, traces) if name in CHAINS else _call_cost(way, traces)
+    costs = {name: found.get(taken.get(name, name)) for name in names}
+    return {name: cost for name, cost in costs.items() if cost}
+
+
+def _chain_cost(chain: str, traces: _Traces) -> Cost | None:
+    from nettax.experiment.trace_cost import added_ns
+
+    try:
+        added = added_ns(chain, lambda: traces.of([chain]))
+    except (OSError, Unsupported):
+        return None
+    return Cost(added.median, added.low, added.high)
+
+
+def _call_cost(way: str, traces: _Traces) -> Cost | None:
+    from nettax.experiment.trace_cost import SMALL, added_ns, inside_ns
+
+    try:
+        added = added_ns("call", lambda: traces.of([SMALL], way))
+        inside = inside_ns(lambda: traces.of([SMALL], way))
+    except (OSError, Unsupported):
+        return None
+    return Cost(added.median, added.low, added.high, inside)
 
 
 def _namer(kind: str | None, processes: Mapping[int, str]) -> Callable[[str, int], str]:
