@@ -1,7 +1,7 @@
 # Every target sets up what it needs: system packages by apt, the rest in .venv.
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := pyproject.toml hatch_build.py $(wildcard src/nettax/bpf/*.[ch] src/nettax/bpf/*/*.h src/nettax/native/*.[ch] src/nettax/servers/*.[ch])
+SOURCES := pyproject.toml hatch_build.py $(wildcard src/nettax/bpf/*.[ch] src/nettax/bpf/*/*.h src/nettax/native/*.[ch] src/nettax/native/*/*.[ch] src/nettax/servers/*.[ch])
 
 .PHONY: help setup demo test test-full bench lint docs dist clean
 help:
@@ -32,7 +32,7 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/clang-format --dry-run --Werror src/nettax/bpf/*.[ch] src/nettax/bpf/*/*.h src/nettax/native/*.[ch] src/nettax/servers/*.[ch]
+	$(BIN)/clang-format --dry-run --Werror src/nettax/bpf/*.[ch] src/nettax/bpf/*/*.h src/nettax/native/*.[ch] src/nettax/native/*/*.[ch] src/nettax/servers/*.[ch]
 
 docs: setup
 	$(BIN)/sphinx-build -W -n -q -b html docs build/docs

@@ -1,33 +1,126 @@
-"""What is compared, and when two counts differ."""
+"""What is compared, which functions instructions were, and when two counts differ."""
 
 from __future__ import annotations
+
+import math
+import random
+from pathlib import Path
 
 import pytest
 
 from nettax.errors import UsageError
-from nettax.experiment.exact import Compared, Setting, setting
+from nettax.experiment.exact_difference import CONFIDENCE, Difference, differences, student
+from nettax.experiment.exact_functions import CLIENT, Symbols, Used, used
+from nettax.experiment.exact_setting import Setting, setting
+from nettax.lab.vm import modules
+from nettax.lab.vm.blocks import Block
+
+TEXT = """\
+0000000000000000 A fixed_percpu_data
+ffffffff81000000 T _stext
+ffffffff81000010 t copy_process.constprop.0
+ffffffff81000040 t copy_process.cold
+ffffffff81000080 D data
+ffffffffc0000000 t run\t[server]
+ffffffffc0000020 t other\t[another]
+"""
 
 
-def test_settings() -> None:
-    assert setting("mode=kthread,kernel=6.12,cork=1") == Setting(("mode=kthread", "cork=1"), "6.12")
-    assert setting("", "6.12") == Setting((), "6.12")
+def test_settings(tmp_path: Path) -> None:
+    words = f"mode=kthread,kernel=6.12,module={tmp_path},net/ipv4/tcp_rmem=4096 8192 9000,port=99"
+    made = setting(words)
+    assert made == Setting(
+        "6.12", tmp_path, ("mode=kthread", "port=99"), (("net.ipv4.tcp_rmem", "4096 8192 9000"),)
+    )
+    assert made.port == 99
+    assert setting("default") == setting("") == Setting()
+    assert Setting().port == 8081
 
 
-@pytest.mark.parametrize("text", ["kthread", "port=1", "mode=kthread,protocol=http"])
-def test_what_is_no_setting(text: str) -> None:
-    with pytest.raises(UsageError, match=r"leave it out|NAME=VALUE"):
+def test_the_last_word_counts() -> None:
+    both = setting("mode=kthread,net.ipv4.tcp_sack=1,cork=1")
+    assert setting("mode=workqueue,net.ipv4.tcp_sack=0", both) == Setting(
+        parameters=("cork=1", "mode=workqueue"), sysctls=(("net.ipv4.tcp_sack", "0"),)
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("kthread", "says nothing to compare"),
+        ("mode=", "lacks its value"),
+        ("module=/nowhere/at/all", "no directory"),
+        ("port=0", "1 to 65535"),
+        ("mode=kthread,protocol=http", "for each operation"),
+        ("=x", "says nothing"),
+    ],
+)
+def test_what_is_no_setting(text: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
         setting(text)
 
 
-def test_a_difference() -> None:
-    one = Compared("connection", (250.0, 252.0), (200.0, 202.0))
-    assert one.ratio == pytest.approx(251 / 201)
-    assert one.spread == pytest.approx(0.01)
-    assert one.differs
+def test_parameters_of_a_module() -> None:
+    section = b"\0license=GPL\0parmtype=mode:charp\0parm=mode:who\0parmtype=port:ushort\0depends=\0"
+    assert modules.parameters_of(b"ELF" + section) == ["mode", "port"]
 
 
-@pytest.mark.parametrize("b", [(1000.0, 1004.0), (900.0, 1100.0), (1004.0, 1005.9), (995.5, 996.0)])
-def test_no_difference(b: tuple[float, ...]) -> None:
-    """Within the floor, or one's repetitions around the other's."""
-    assert not Compared("connection", (1000.0, 1001.0), b).differs
-    assert not Compared("connection", b, (1000.0, 1001.0)).differs
+def test_functions() -> None:
+    """By address; parts under one name; a call is the first instruction's; elsewhere loaded."""
+    table = Symbols(TEXT, "server", 0xFFFFFFFFC0000000).at(0xFFFFFFFFD0000000)
+    blocks = [
+        Block(0xFFFFFFFF81000010, 4, (9, 20, 0, 0)),
+        Block(0xFFFFFFFF81000018, 3, (0, 10, 0, 0)),
+        Block(0xFFFFFFFF81000044, 2, (0, 1, 0, 0)),
+        Block(0xFFFFFFFFD0000000, 5, (0, 10, 0, 0)),
+        Block(0x401000, 7, (0, 10, 0, 0)),
+        Block(0xFFFFFFFF81000000, 7, (0, 0, 10, 0)),
+    ]
+    assert used(blocks, 1, table, 10) == {
+        "copy_process": Used(11.2, 2.0),
+        "run": Used(5.0, 1.0),
+        CLIENT: Used(7.0, 0.0),
+    }
+    assert used(blocks, 2, table, 10) == {"_stext": Used(7.0, 1.0)}
+
+
+@pytest.mark.parametrize(
+    ("degrees", "t"), [(2, 31.599), (4, 8.610), (6, 5.959), (10, 4.587), (60, 3.460)]
+)
+def test_student(degrees: int, t: float) -> None:
+    """The printed tables' values for 99.9 % on both sides."""
+    assert student(0.999, degrees) == pytest.approx(t, abs=0.001)
+
+
+def test_student_by_chance() -> None:
+    """Of comparisons of two alike, with three boots each, one in a thousand claims a difference."""
+    chance = random.Random(1)
+    claimed = sum(
+        Difference(
+            "",
+            tuple(chance.gauss(1000, 3) for _ in range(3)),
+            tuple(chance.gauss(1000, 3) for _ in range(3)),
+            CONFIDENCE,
+            0,
+        ).differs
+        for _ in range(20_000)
+    )
+    assert 8 <= claimed <= 36, "20, within 3.6 standard deviations"
+
+
+def test_differences() -> None:
+    """What a function takes more is named; what is noise, or too little, is not."""
+    a = [{"same": Used(990 + i, 1), "tick": Used(90 * i, 0), "new": Used(20, 1)} for i in range(3)]
+    b = [{"same": Used(991 - i, 1), "tick": Used(80 * i, 0), "less": Used(1, 1)} for i in range(3)]
+    totals = [1010.0, 1011.0, 1012.0], [1000.0, 1000.0, 1001.0]
+    total, found = differences(totals, (a, b), count=500)
+    assert total.differs
+    assert total.difference == pytest.approx(10.667, abs=0.001)
+    assert 0 < total.low < total.difference < total.high
+    assert [(one.name, one.difference, one.ratio) for one in found] == [("new", 20, math.inf)]
+
+
+def test_no_difference_below_one_operation() -> None:
+    one = Difference("", (1000.0,) * 3, (1001.9,) * 3, CONFIDENCE, 2.0)
+    assert not one.differs
+    assert Difference("", (1000.0,) * 3, (1002.1,) * 3, CONFIDENCE, 2.0).differs

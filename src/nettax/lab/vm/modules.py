@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import gzip
 import lzma
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from nettax.errors import MissingFeature
 
-__all__ = ["Modules", "content", "name_of", "needs_of"]
+__all__ = ["Modules", "content", "name_of", "needs_of", "parameters_of"]
 
 
 class Modules:
@@ -86,3 +87,8 @@ def needs_of(module: bytes) -> list[str]:
     """The modules that one names as needed, in its section .modinfo: ``depends=a,b``."""
     _, found, rest = module.partition(b"\0depends=")
     return list(filter(None, rest.partition(b"\0")[0].decode().split(","))) if found else []
+
+
+def parameters_of(module: bytes) -> list[str]:
+    """The parameters that one takes, by its section .modinfo: ``parmtype=name:type``."""
+    return [name.decode() for name in re.findall(rb"\0parmtype=(\w+):", module)]
