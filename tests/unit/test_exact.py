@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import math
 import random
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from nettax.errors import UsageError
 from nettax.experiment.exact_difference import CONFIDENCE, Difference, differences, student
-from nettax.experiment.exact_functions import CLIENT, Symbols, Used, used
+from nettax.experiment.exact_functions import (
+    CLIENT,
+    Used,
+    kernel_symbols,
+    module_symbols,
+    used,
+)
 from nettax.experiment.exact_setting import Setting, setting
 from nettax.lab.vm import modules
 from nettax.lab.vm.blocks import Block
@@ -21,8 +28,6 @@ ffffffff81000000 T _stext
 ffffffff81000010 t copy_process.constprop.0
 ffffffff81000040 t copy_process.cold
 ffffffff81000080 D data
-ffffffffc0000000 t run\t[server]
-ffffffffc0000020 t other\t[another]
 """
 
 
@@ -65,16 +70,36 @@ def test_parameters_of_a_module() -> None:
     assert modules.parameters_of(b"ELF" + section) == ["mode", "port"]
 
 
+def test_functions_of_a_module(tmp_path: Path) -> None:
+    """By their sections, as readelf has them."""
+    source = tmp_path / "a.c"
+    source.write_text(
+        'int __attribute__((section(".text.unlikely"))) rare(void) { return 1; }\n'
+        "int first(void) { return 2; }\nint data = 3;\nint second(void) { return rare(); }\n"
+    )
+    subprocess.run(["cc", "-c", "-O2", "a.c"], check=True, cwd=tmp_path)
+    found = modules.functions_of((tmp_path / "a.o").read_bytes())
+    assert {(one.section, one.name) for one in found} == {
+        (".text.unlikely", "rare"),
+        (".text", "first"),
+        (".text", "second"),
+    }
+    offsets = {one.name: one.offset for one in found}
+    assert offsets["rare"] == offsets["first"] == 0 < offsets["second"]
+
+
 def test_functions() -> None:
     """By address; parts under one name; a call is the first instruction's; elsewhere loaded."""
-    table = Symbols(TEXT, "server", 0xFFFFFFFFC0000000).at(0xFFFFFFFFD0000000)
+    functions = [modules.Function(".text", 16, "run"), modules.Function(".init.text", 0, "gone")]
+    own = module_symbols(functions, {".text": 0xFFFFFFFFD0000000 - 16})
+    table = [*own, *kernel_symbols(TEXT)]
     blocks = [
-        Block(0xFFFFFFFF81000010, 4, (9, 20, 0, 0)),
-        Block(0xFFFFFFFF81000018, 3, (0, 10, 0, 0)),
-        Block(0xFFFFFFFF81000044, 2, (0, 1, 0, 0)),
-        Block(0xFFFFFFFFD0000000, 5, (0, 10, 0, 0)),
-        Block(0x401000, 7, (0, 10, 0, 0)),
-        Block(0xFFFFFFFF81000000, 7, (0, 0, 10, 0)),
+        Block(0xFFFFFFFF81000010, 4, (9, 20, 0)),
+        Block(0xFFFFFFFF81000018, 3, (0, 10, 0)),
+        Block(0xFFFFFFFF81000044, 2, (0, 1, 0)),
+        Block(0xFFFFFFFFD0000000, 5, (0, 10, 0)),
+        Block(0x401000, 7, (0, 10, 0)),
+        Block(0xFFFFFFFF81000000, 7, (0, 0, 10)),
     ]
     assert used(blocks, 1, table, 10) == {
         "copy_process": Used(11.2, 2.0),

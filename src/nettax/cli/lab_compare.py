@@ -29,21 +29,21 @@ Examples:
 @click.option(
     "--count",
     metavar="N",
-    type=click.IntRange(10, 10_000),
+    type=click.IntRange(50, 10_000),
     default=500,
     show_default=True,
-    help="Operations of each kind that are counted in a guest.",
+    help="Operations of each kind that are counted each time.",
 )
 @click.option(
     "-r",
     "--repeat",
     metavar="N",
-    type=click.IntRange(3, 100),
-    default=3,
+    type=click.IntRange(2, 100),
+    default=4,
     show_default=True,
-    help="Guests for each of A and B.",
+    help="How often each is counted, in guests of its own or, of one kernel, both in one.",
 )
-@click.option("--smoke", is_flag=True, help="Only try whether it works: few connections.")
+@click.option("--smoke", is_flag=True, help="Try whether it works: 50 connections, twice.")
 @click.option("--json", "as_json", is_flag=True, help="One document.")
 @click.argument("a")
 @click.argument("b")
@@ -72,7 +72,7 @@ def compare(
 
     common = setting(both)
     if smoke:
-        operations, count = ("connection",), 50
+        operations, count, repeat = ("connection",), 50, 2
     guests_a, guests_b, found = exact.compare(
         setting(a, common),
         setting(b, common),

@@ -1,9 +1,9 @@
 """What two settings of a server in the kernel cost, in instructions that are the same again.
 
-Each is booted anew for each repetition, in turns, in a guest that counts: its clock tells all that
-its one CPU executes between an operation's beginning and its end, the client and both sides in the
-kernel, and a plugin of QEMU's tells which functions these instructions were, without one more
-being executed for it.
+Guests are booted anew for each repetition; where both settings are of one kernel, each guest runs
+both, now the one first and now the other. A guest's clock tells all that its one CPU executes
+between an operation's beginning and its end, the client and both sides in the kernel; and a plugin
+of QEMU's tells which functions these instructions were, without one more being executed for it.
 """
 
 from __future__ import annotations
@@ -12,21 +12,27 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nettax import native
 from nettax.errors import NettaxError, UsageError
 from nettax.experiment.exact_difference import Difference, differences
-from nettax.experiment.exact_functions import Symbols, Used, used
+from nettax.experiment.exact_functions import (
+    Symbol,
+    Used,
+    kernel_symbols,
+    module_symbols,
+    used,
+)
 from nettax.experiment.exact_setting import Setting
 from nettax.lab import kmod
 from nettax.lab.vm import Module, Vm, build, kernels, modules
-from nettax.lab.vm.blocks import Blocks
+from nettax.lab.vm.blocks import Block, Blocks
 
 __all__ = ["OPERATIONS", "Compared", "Guests", "compare"]
 
 OPERATIONS = {"connection": "echo", "round-trip": "echo", "request": "http"}
-"""What is counted, and the protocol that the server is to speak for it. Their order is that of
-`enum operation` in native/exact.c, from 1."""
+"""What is counted, in the order of native/exact.c, and what the server is to speak for it."""
 
 _CLIENT = Path(__file__).with_name("exact_client.py")
 
@@ -38,12 +44,12 @@ class Guests:
     setting: Setting
     release: str
     """Of the kernel."""
-    boots: tuple[_Counted, ...]
+    boots: tuple[Counted, ...]
 
 
 @dataclass(frozen=True)
-class _Counted:
-    """What one guest counted, an operation on average."""
+class Counted:
+    """What was counted of a setting in one guest, an operation on average."""
 
     instructions: Mapping[str, float]
     """By operation, by the guest's clock."""
@@ -71,23 +77,29 @@ def compare(
     *,
     operations: Sequence[str] = (),
     count: int = 500,
-    repeat: int = 3,
+    repeat: int = 4,
     progress: Callable[[str], None] = lambda _: None,
 ) -> tuple[Guests, Guests, list[Compared]]:
-    """Count so many operations of each kind under both, in `repeat` guests of each.
+    """Count so many operations of each kind under both, `repeat` times.
 
-    Without ``operations`` all that both modules can do are counted.
+    Without ``operations`` all that nettax's own server can do are counted.
 
     :raises UsageError: a module has no such parameter, or it is not known what it serves.
     :raises MissingFeature: what building or booting takes is missing.
     :raises NettaxError: a guest does not start, or refuses a setting, or the client fails in it.
     """
     sides = [_Side(each, operations, progress) for each in (a, b)]
-    boots: tuple[list[_Counted], list[_Counted]] = ([], [])
+    lab = _Lab(count, progress)
+    boots: tuple[list[Counted], list[Counted]] = ([], [])
     for number in range(repeat):
-        for side, done, name in zip(sides, boots, "AB", strict=True):
-            progress(f"counting {name}, guest {number + 1} of {repeat}")
-            done.append(side.counted(count))
+        progress(f"counting, {number + 1} of {repeat}")
+        order = [0, 1] if number % 2 == 0 else [1, 0]
+        if sides[0].kernel == sides[1].kernel:
+            done = lab.counted([sides[index] for index in order])
+        else:
+            done = [lab.counted([sides[index]])[0] for index in order]
+        for index, counted in zip(order, done, strict=True):
+            boots[index].append(counted)
     guests = [
         Guests(each.setting, each.kernel.release, tuple(done))
         for each, done in zip(sides, boots, strict=True)
@@ -95,7 +107,7 @@ def compare(
     return guests[0], guests[1], [_compared(name, count, *boots) for name in sides[0].operations]
 
 
-def _compared(name: str, count: int, a: Sequence[_Counted], b: Sequence[_Counted]) -> Compared:
+def _compared(name: str, count: int, a: Sequence[Counted], b: Sequence[Counted]) -> Compared:
     clocks = [one.instructions[name] for one in a], [one.instructions[name] for one in b]
     functions = [one.functions[name] for one in a], [one.functions[name] for one in b]
     total, found = differences(clocks, functions, count)
@@ -115,69 +127,44 @@ def _calls(boots: Sequence[Mapping[str, Used]], name: str) -> float:
 
 
 class _Side:
-    """A setting, and what can be prepared of it before its guests boot."""
+    """A setting, and what is prepared of it before guests boot."""
 
     def __init__(
         self, setting: Setting, operations: Sequence[str], progress: Callable[[str], None]
     ) -> None:
         self.setting = setting
         self.kernel = kernels.find(setting.kernel, progress)
-        source = Module(setting.module or kmod.source())
-        files = build.built(self.kernel, source, progress).files
+        source = setting.module or kmod.source()
+        files = build.built(self.kernel, Module(source), progress).files
         if len(files) != 1:
-            raise UsageError(f"{source.directory} makes {len(files)} modules: give one of one.")
+            raise UsageError(f"{source} makes {len(files)} modules: give the sources of one.")
         self._file = files[0]
-        self._has = modules.parameters_of(self._file.read_bytes())
-        self._progress = progress
+        content = self._file.read_bytes()
+        self._has = modules.parameters_of(content)
+        self._functions = modules.functions_of(content)
         for name in (word.partition("=")[0] for word in setting.parameters):
             if name not in self._has and name != "port":
                 raise UsageError(
-                    f"the module of {source.directory} has no parameter {name}: "
-                    f"it has {', '.join(self._has) or 'none'}."
+                    f"the module of {source} has no parameter {name}: "
+                    f"it has {', '.join(sorted(self._has)) or 'none'}."
                 )
         if not operations and "protocol" not in self._has:
             raise UsageError(
-                f"what the module of {source.directory} serves is not known: give --operation "
+                f"what the module of {source} serves is not known: give --operation "
                 "connection and round-trip (of an echo server), or request (of HTTP)."
             )
         self.operations = tuple(operations or OPERATIONS)
-        self._symbols: Symbols | None = None
 
-    def counted(self, count: int) -> _Counted:
-        """Boot a guest and count."""
-        with (
-            Blocks() as blocks,
-            Vm(self.setting.kernel, exact=True, blocks=blocks, progress=self._progress) as vm,
-        ):
-            done = vm.run(["python3", "-IS", _CLIENT, json.dumps(self._plan(count))])
-            if done.code:
-                raise NettaxError(
-                    f"the client failed in the guest:\n{done.stderr.decode().strip()}"
-                )
-            said = json.loads(done.stdout)
-            if "refused" in said:
-                raise NettaxError(said["refused"])
-            if self._symbols is None:
-                text = vm.run(["cat", "/proc/kallsyms"]).stdout.decode()
-                since = list(said["code"].values())[-1]
-                self._symbols = Symbols(text, modules.name_of(self._file.name), since)
-            counts = list(blocks.read())
-        functions = {
-            name: used(counts, _phase(name), self._symbols.at(code), count)
-            for name, code in said["code"].items()
-        }
-        return _Counted(said["instructions"], functions)
-
-    def _plan(self, count: int) -> dict[str, object]:
-        """See exact_client.py."""
+    def plan(self, phase: int) -> dict[str, object]:
+        """For exact_client.py; phases are numbered from this on."""
+        order = list(OPERATIONS)
         return {
-            "library": native.PATH,
             "module": str(self._file),
             "sysctls": dict(self.setting.sysctls),
             "port": self.setting.port,
-            "count": count,
             "operations": [
-                (name, _phase(name), self._parameters(OPERATIONS[name])) for name in self.operations
+                (name, order.index(name), phase + n, self._parameters(OPERATIONS[name]))
+                for n, name in enumerate(self.operations)
             ],
         }
 
@@ -185,7 +172,58 @@ class _Side:
         words = [w for w in self.setting.parameters if w.partition("=")[0] in self._has]
         return [*words, *([f"protocol={protocol}"] if "protocol" in self._has else [])]
 
+    def made(
+        self,
+        said: Mapping[str, Any],
+        phase: int,
+        blocks: Sequence[Block],
+        kernel: Sequence[Symbol],
+        count: int,
+    ) -> Counted:
+        """Of what the client and the plugin counted."""
+        functions = {}
+        for n, name in enumerate(self.operations):
+            own = module_symbols(self._functions, said["code"][name])
+            functions[name] = used(blocks, phase + n, [*kernel, *own], count)
+        return Counted(said["instructions"], functions)
 
-def _phase(operation: str) -> int:
-    """Its number in native/exact.c."""
-    return list(OPERATIONS).index(operation) + 1
+
+class _Lab:
+    """Guests to count in."""
+
+    def __init__(self, count: int, progress: Callable[[str], None]) -> None:
+        self._count = count
+        self._progress = progress
+        self._symbols: dict[str, list[Symbol]] = {}  # by release
+
+    def counted(self, sides: Sequence[_Side]) -> list[Counted]:
+        """Boot a guest, and count these in turn."""
+        phases = [1 + n * len(side.operations) for n, side in enumerate(sides)]
+        plan = {
+            "library": native.PATH,
+            "count": self._count,
+            "settings": [side.plan(phase) for side, phase in zip(sides, phases, strict=True)],
+        }
+        kernel = sides[0].kernel.release
+        with (
+            Blocks() as blocks,
+            Vm(
+                sides[0].setting.kernel, exact=True, blocks=blocks, progress=self._progress
+            ) as guest,
+        ):
+            done = guest.run(["python3", "-IS", _CLIENT, json.dumps(plan)])
+            if done.code:
+                raise NettaxError(
+                    f"the client failed in the guest:\n{done.stderr.decode().strip()}"
+                )
+            said = json.loads(done.stdout)
+            if "refused" in said:
+                raise NettaxError(said["refused"])
+            if kernel not in self._symbols:
+                text = guest.run(["cat", "/proc/kallsyms"]).stdout.decode()
+                self._symbols[kernel] = kernel_symbols(text)
+            executed = list(blocks.read())
+        return [
+            side.made(each, phase, executed, self._symbols[kernel], self._count)
+            for side, phase, each in zip(sides, phases, said["settings"], strict=True)
+        ]

@@ -8,14 +8,22 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from nettax.lab.vm.blocks import Block
+from nettax.lab.vm.modules import Function
 
-__all__ = ["CLIENT", "Symbols", "Used", "used"]
+__all__ = ["CLIENT", "Symbol", "Used", "kernel_symbols", "module_symbols", "used"]
 
 CLIENT = "(user space)"
 """What is not the kernel's: the client."""
 _KERNEL = 1 << 63
 # What GCC appends to the names of copies and parts; their numbers differ from build to build.
 _VARIANT = re.compile(r"\.(?:constprop|isra|part|cold|llvm)(?:\.\d+)?")
+
+
+class Symbol(NamedTuple):
+    """Where a function begins."""
+
+    address: int
+    name: str
 
 
 class Used(NamedTuple):
@@ -26,38 +34,35 @@ class Used(NamedTuple):
     calls: float
 
 
-class Symbols:
-    """Names by address, of a kernel that is at the same addresses in each boot (nokaslr)."""
+def kernel_symbols(kallsyms: str) -> list[Symbol]:
+    """Of a kernel that is at the same addresses in each boot (nokaslr): /proc/kallsyms."""
+    split = (line.split() for line in kallsyms.splitlines())
+    return [
+        Symbol(int(address, 16), _VARIANT.sub("", name))
+        for address, kind, name, *_ in split
+        if kind in "tTwW"
+    ]
 
-    def __init__(self, kallsyms: str, module: str, code: int) -> None:
-        """From /proc/kallsyms, read while the module was loaded, its code at ``code``."""
-        kernel: list[tuple[int, str]] = []
-        own: list[tuple[int, str]] = []
-        for line in kallsyms.splitlines():
-            address, kind, name, *where = line.split()
-            if kind in "tTwW":
-                symbol = int(address, 16), _VARIANT.sub("", name)
-                (own if where == [f"[{module}]"] else kernel).append(symbol)
-        self._kernel = sorted(kernel)
-        self._module = sorted(own)
-        self._code = code
 
-    def at(self, code: int) -> tuple[list[int], list[str]]:
-        """Starts and names while the module's code is at ``code``."""
-        moved = [(address - self._code + code, name) for address, name in self._module]
-        both = sorted([*self._kernel, *moved])
-        return [address for address, _ in both], [name for _, name in both]
+def module_symbols(functions: Iterable[Function], sections: Mapping[str, int]) -> list[Symbol]:
+    """Of a module, loaded where its sections are."""
+    return [
+        Symbol(sections[section] + offset, _VARIANT.sub("", name))
+        for section, offset, name in functions
+        if section in sections
+    ]
 
 
 def used(
-    blocks: Iterable[Block], phase: int, table: tuple[list[int], list[str]], count: int
+    blocks: Iterable[Block], phase: int, symbols: Iterable[Symbol], count: int
 ) -> Mapping[str, Used]:
     """By function, what each of ``count`` operations of a phase took.
 
     A function counts as called when its first instruction is executed. Functions of one name are
     one.
     """
-    starts, names = table
+    table = sorted(symbols)
+    starts = [symbol.address for symbol in table]
     instructions: dict[str, int] = {}
     calls: dict[str, int] = {}
     for address, size, times in blocks:
@@ -65,8 +70,8 @@ def used(
             continue
         name, begins = CLIENT, False
         if address & _KERNEL:
-            index = bisect_right(starts, address) - 1
-            name, begins = names[index], starts[index] == address
+            found = table[bisect_right(starts, address) - 1]
+            name, begins = found.name, found.address == address
         instructions[name] = instructions.get(name, 0) + size * times[phase]
         if begins:
             calls[name] = calls.get(name, 0) + times[phase]

@@ -18,7 +18,7 @@ from nettax.errors import NettaxError
 
 __all__ = ["Block", "Blocks"]
 
-PHASES = 4
+PHASES = 8
 _MOST = 1 << 20  # blocks
 _HEAD = struct.Struct("=4Q")
 _BLOCK = struct.Struct(f"={2 + PHASES}Q")
@@ -32,7 +32,7 @@ class Block(NamedTuple):
     """Virtual, of the first one."""
     instructions: int
     times: tuple[int, ...]
-    """How often they were executed, in each phase; 0 is what belongs to none."""
+    """How often they were executed, in each phase that has ended; 0 is what belongs to none."""
 
 
 class Blocks:
@@ -41,7 +41,7 @@ class Blocks:
     def __init__(self) -> None:
         """Count nothing yet."""
         self._fd = os.memfd_create("blocks")
-        os.ftruncate(self._fd, _HEAD.size + _MOST * _BLOCK.size)
+        os.ftruncate(self._fd, _HEAD.size + _MOST * (_BLOCK.size + 16))
 
     def __enter__(self) -> Self:
         return self

@@ -49,12 +49,17 @@ EXPORT int qemu_plugin_version = 1;
 
 static struct counts *counts;
 static int version;
+static void (*count_inline)(struct qemu_plugin_tb *tb, int op, void *sum, uint64_t addend);
 
-/* QEMU 9.0 and later take no plugin of version 1; what came with 9.0 tells which it is. */
+/*
+ * QEMU 9.0 and later take no plugin of version 1; what came with 9.0 tells which it is. Older ones
+ * can add without a call: boots take half the time.
+ */
 __attribute__((constructor)) static void adapt(void)
 {
 	if (dlsym(RTLD_DEFAULT, "qemu_plugin_scoreboard_new"))
 		qemu_plugin_version = 2;
+	count_inline = dlsym(RTLD_DEFAULT, "qemu_plugin_register_vcpu_tb_exec_inline");
 }
 
 static void read_bytes(const struct qemu_plugin_insn *insn, uint8_t bytes[MARK_SIZE])
@@ -71,15 +76,24 @@ static void read_bytes(const struct qemu_plugin_insn *insn, uint8_t bytes[MARK_S
 
 static void count(unsigned int cpu, void *with)
 {
-	struct block *block = with;
+	uint64_t *now = with;
 
 	(void)cpu;
-	block->times[counts->phase]++;
+	++*now;
 }
 
+/* A mark: what was executed since the last one is the phase's that ends. */
 static void enter(unsigned int cpu, void *with)
 {
+	uint64_t i;
+
 	(void)cpu;
+	for (i = 0; i < counts->blocks; i++) {
+		if (counts->now[i] == counts->before[i])
+			continue;
+		counts->block[i].times[counts->phase] += counts->now[i] - counts->before[i];
+		counts->before[i] = counts->now[i];
+	}
 	counts->phase = (uintptr_t)with;
 }
 
@@ -100,6 +114,7 @@ static void translated(uint64_t id, struct qemu_plugin_tb *tb)
 {
 	size_t n = qemu_plugin_tb_n_insns(tb), i;
 	struct block *block;
+	uint64_t *now;
 
 	(void)id;
 	for (i = 0; i < n; i++)
@@ -108,10 +123,14 @@ static void translated(uint64_t id, struct qemu_plugin_tb *tb)
 		counts->full = 1;
 		return;
 	}
-	block = &counts->block[counts->blocks++];
+	block = &counts->block[counts->blocks];
+	now = &counts->now[counts->blocks++];
 	block->address = qemu_plugin_tb_vaddr(tb);
 	block->instructions = n;
-	qemu_plugin_register_vcpu_tb_exec_cb(tb, count, 0, block);
+	if (count_inline)
+		count_inline(tb, 0, now, 1);
+	else
+		qemu_plugin_register_vcpu_tb_exec_cb(tb, count, 0, now);
 }
 
 /* Its one argument is fd=N: what to map. */

@@ -4,13 +4,13 @@
 
 #include <stdint.h>
 
-#define PHASES 4
+#define PHASES 8
 #define BLOCKS (1 << 20)
 
 struct block {
 	uint64_t address; /* virtual, of its first instruction */
 	uint64_t instructions;
-	uint64_t times[PHASES]; /* that it was executed */
+	uint64_t times[PHASES]; /* that it was executed in each, as of the last mark */
 };
 
 struct counts {
@@ -19,6 +19,8 @@ struct counts {
 	uint64_t full; /* some were not counted */
 	uint64_t unused;
 	struct block block[BLOCKS];
+	uint64_t now[BLOCKS];	 /* times that each was executed */
+	uint64_t before[BLOCKS]; /* what that was at the last mark */
 };
 
 /* nopw 0xNN4e5454(%rax,%rax,1), NN a phase's number: what no compiler writes */
