@@ -16,6 +16,7 @@ from nettax.experiment.exact_functions import (
     Used,
     kernel_symbols,
     module_symbols,
+    of_strings,
     used,
 )
 from nettax.experiment.exact_setting import Setting, setting
@@ -57,6 +58,7 @@ def test_the_last_word_counts() -> None:
         ("module=/nowhere/at/all", "no directory"),
         ("port=0", "1 to 65535"),
         ("mode=kthread,protocol=http", "for each operation"),
+        ("address=0.0.0.0", "leave it out"),
         ("=x", "says nothing"),
     ],
 )
@@ -107,6 +109,13 @@ def test_functions() -> None:
         CLIENT: Used(7.0, 0.0),
     }
     assert used(blocks, 2, table, 10) == {"_stext": Used(7.0, 1.0)}
+
+
+def test_what_wipes_and_copies() -> None:
+    names = ("clear_page_erms", "__memset", "memcpy_erms", "rep_movs_alternative")
+    others = ("clear_page", "memchr_inv", "copy_process", "memset64", "clear_buddies")
+    found = of_strings({name: Used(1, 1) for name in (*names, *others[1:])})
+    assert found == len(names)
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def compare(
 
     common = setting(both)
     if smoke:
-        operations, count, repeat = ("connection",), 50, 2
+        operations, count, repeat = operations or ("connection",), 50, 2
     guests_a, guests_b, found = exact.compare(
         setting(a, common),
         setting(b, common),

@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from nettax import native
@@ -22,6 +23,7 @@ from nettax.experiment.exact_functions import (
     Used,
     kernel_symbols,
     module_symbols,
+    of_strings,
     used,
 )
 from nettax.experiment.exact_setting import Setting
@@ -67,6 +69,8 @@ class Compared:
     """Those that differ, the greatest difference first."""
     calls: Mapping[str, tuple[float, float]]
     """By function, how often an operation called it under A and under B."""
+    strings: tuple[float, float]
+    """Of A's and of B's instructions, those that wipe and copy memory (`of_strings`)."""
     closure: float
     """How far the functions' sum is from the clock's figure, at most: a share of this."""
 
@@ -119,7 +123,11 @@ def _compared(name: str, count: int, a: Sequence[Counted], b: Sequence[Counted])
         each.name: (_calls(functions[0], each.name), _calls(functions[1], each.name))
         for each in found
     }
-    return Compared(name, total, tuple(found), calls, max(off))
+    strings = (
+        fmean(map(of_strings, functions[0])),
+        fmean(map(of_strings, functions[1])),
+    )
+    return Compared(name, total, tuple(found), calls, strings, max(off))
 
 
 def _calls(boots: Sequence[Mapping[str, Used]], name: str) -> float:

@@ -10,13 +10,25 @@ from typing import NamedTuple
 from nettax.lab.vm.blocks import Block
 from nettax.lab.vm.modules import Function
 
-__all__ = ["CLIENT", "Symbol", "Used", "kernel_symbols", "module_symbols", "used"]
+__all__ = [
+    "CLIENT",
+    "Symbol",
+    "Used",
+    "kernel_symbols",
+    "module_symbols",
+    "of_strings",
+    "used",
+]
 
 CLIENT = "(user space)"
 """What is not the kernel's: the client."""
 _KERNEL = 1 << 63
 # What GCC appends to the names of copies and parts; their numbers differ from build to build.
 _VARIANT = re.compile(r"\.(?:constprop|isra|part|cold|llvm)(?:\.\d+)?")
+# What arch/x86/lib has to wipe and to copy memory, by `rep stos` and `rep movs`.
+_STRINGS = re.compile(
+    r"(?:clear_page|rep_stos|rep_movs|copy_user|(?:__)?mem(?:set|cpy|move))(?:_\w+)?"
+)
 
 
 class Symbol(NamedTuple):
@@ -79,3 +91,11 @@ def used(
         name: Used(total / count, calls.get(name, 0) / count)
         for name, total in instructions.items()
     }
+
+
+def of_strings(functions: Mapping[str, Used]) -> float:
+    """Instructions of those functions that wipe and copy memory by one instruction, repeated.
+
+    Emulation counts each repetition: 4096 for a page that is wiped byte by byte.
+    """
+    return sum(each.instructions for name, each in functions.items() if _STRINGS.fullmatch(name))

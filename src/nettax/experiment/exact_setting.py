@@ -71,6 +71,8 @@ def _with(made: Setting, name: str, value: str) -> Setting:
         return replace(made, sysctls=(*(s for s in made.sysctls if s[0] != name), (name, value)))
     if name == "protocol":
         raise UsageError("protocol is set for each operation: leave it out, or see --operation.")
+    if name == "address":
+        raise UsageError("address is the same in what is compared, 127.0.0.1: leave it out.")
     if name == "port" and not (value.isdecimal() and 0 < int(value) < 65536):
         raise UsageError(f"port={value} is none to connect to: give 1 to 65535.")
     others = (word for word in made.parameters if word.partition("=")[0] != name)

@@ -7,6 +7,7 @@ from typing import Any
 
 from nettax.experiment.exact import Compared, Guests
 from nettax.experiment.exact_difference import Difference
+from nettax.lab.vm import qemu
 from nettax.report.table import table
 
 __all__ = ["SHOWN", "document", "text"]
@@ -56,11 +57,13 @@ def _totals(found: Sequence[Compared]) -> str:
 
 
 def _verdict(total: Difference) -> str:
+    """What may be said; the interval is of the difference, in % of the lesser."""
+    base = min(total.mean_a, total.mean_b)
     if not total.differs:
-        return "no difference"
+        return f"no difference above {max(total.margin, total.least) / base:.2%}"
     more, less = ("A", "B") if total.difference > 0 else ("B", "A")
-    share = max(total.ratio, 1 / total.ratio) - 1
-    return f"{more} takes {share:.1%} more than {less}"
+    share = abs(total.difference) / base
+    return f"{more} {share:.2%} ±{total.margin / base:.2%} above {less}"
 
 
 def _functions(each: Compared) -> str:
@@ -79,6 +82,11 @@ def _functions(each: Compared) -> str:
         )
     head = [f"functions, per {each.operation}", "A", "B", "A - B", "of B", "calls A", "calls B"]
     lines = [table(head, rows)]
+    a, b = each.strings
+    if abs(a - b) > abs(each.total.difference) / 10:
+        lines.append(
+            f"of all, wiping and copying memory, an instruction a byte: A {a:,.0f}, B {b:,.0f}"
+        )
     if more := len(each.functions) - len(rows):
         rest = sum(one.difference for one in each.functions[SHOWN:])
         lines.append(f"and {more} more, {rest:+,.0f} together (--json has all)")
@@ -89,6 +97,7 @@ def document(a: Guests, b: Guests, count: int, found: Sequence[Compared]) -> dic
     """For programs."""
     return {
         "schema": "nettax.lab.compare/2",
+        "qemu": ".".join(map(str, qemu.version())),
         "a": _guests(a),
         "b": _guests(b),
         "count": count,
@@ -105,6 +114,7 @@ def document(a: Guests, b: Guests, count: int, found: Sequence[Compared]) -> dic
                     }
                     for one in each.functions
                 ],
+                "string_instructions": {"a": each.strings[0], "b": each.strings[1]},
                 "closure": each.closure,
             }
             for each in found
