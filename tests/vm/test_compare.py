@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -70,6 +73,32 @@ def test_a_planted_percent_is_named(tmp_path: Path) -> None:
     assert found.total.ratio == pytest.approx(1.01, abs=0.001)
     assert found.functions[0].name == "planted_delay"
     assert found.calls["planted_delay"] == pytest.approx((1, 0), abs=0.01)
+
+
+def test_two_alike() -> None:
+    """No difference is claimed of any operation, and no function is named."""
+    both = setting("mode=workqueue")
+    for each in exact.compare(both, both)[2]:
+        print(each.operation, each.total)
+        assert not each.total.differs
+        assert each.functions == ()
+
+
+def test_smoke() -> None:
+    """`make lab-smoke`: the whole way, in two guests, to a known answer."""
+    command = ("nettax", "lab", "vm", "compare", "--smoke", "--json")
+    program = str(Path(sys.executable).with_name(command[0]))
+    done = subprocess.run(
+        [program, *command[1:], "mode=kthread", "mode=workqueue"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    (found,) = json.loads(done.stdout)["operations"]
+    assert found["instructions"]["differs"]
+    assert found["instructions"]["ratio"] > 1.3
+    calls = {each["function"]: each["calls_a"] for each in found["functions"]}
+    assert calls["copy_process"] == pytest.approx(1, abs=0.05)
 
 
 def test_sysctls_and_refusals() -> None:
