@@ -52,7 +52,7 @@ def _totals(found: Sequence[Compared]) -> str:
         ]
         for each in found
     ]
-    head = ["instructions per", "A", "B", "A / B", "repeats within", ""]
+    head = ["instructions per", "A", "B", "A / B", "repeats within", "difference"]
     return table(head, rows)
 
 
