@@ -38,12 +38,12 @@ Examples:
     "-r",
     "--repeat",
     metavar="N",
-    type=click.IntRange(2, 100),
+    type=click.IntRange(3, 100),
     default=4,
     show_default=True,
     help="How often each is counted, in guests of its own or, of one kernel, both in one.",
 )
-@click.option("--smoke", is_flag=True, help="Try whether it works: 50 connections, twice.")
+@click.option("--smoke", is_flag=True, help="Try whether it works: 100 connections, three times.")
 @click.option("--json", "as_json", is_flag=True, help="One document.")
 @click.argument("a")
 @click.argument("b")
@@ -72,7 +72,7 @@ def compare(
 
     common = setting(both)
     if smoke:
-        operations, count, repeat = operations or ("connection",), 50, 2
+        operations, count, repeat = operations or ("connection",), 100, 3
     guests_a, guests_b, found = exact.compare(
         setting(a, common),
         setting(b, common),
