@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from nettax.errors import UsageError
+from nettax.experiment import exact
 from nettax.experiment.exact_difference import CONFIDENCE, Difference, differences, student
 from nettax.experiment.exact_functions import (
     CLIENT,
@@ -22,6 +24,7 @@ from nettax.experiment.exact_functions import (
 from nettax.experiment.exact_setting import Setting, setting
 from nettax.lab.vm import modules
 from nettax.lab.vm.blocks import Block
+from nettax.report import exact as report
 
 TEXT = """\
 0000000000000000 A fixed_percpu_data
@@ -158,3 +161,38 @@ def test_no_difference_below_one_operation() -> None:
     one = Difference("", (1000.0,) * 3, (1001.9,) * 3, CONFIDENCE, 2.0)
     assert not one.differs
     assert Difference("", (1000.0,) * 3, (1002.1,) * 3, CONFIDENCE, 2.0).differs
+
+
+def test_the_text_and_the_document() -> None:
+    """Both say the same of what differs, and what could have been missed where nothing does."""
+    boots = tuple(
+        exact.Counted(
+            {"connection": 3000.0 + n, "request": 500.0},
+            {
+                "connection": {"fork": Used(1000.0, 1), "memset_erms": Used(2000.0, 9)},
+                "request": {"other": Used(500.0, 2)},
+            },
+        )
+        for n in range(3)
+    )
+    others = tuple(
+        exact.Counted(
+            {**one.instructions, "connection": 2000.0}, {**one.functions, "connection": {}}
+        )
+        for one in boots
+    )
+    a = exact.Guests(setting("mode=kthread"), "6.1.0-56-amd64", boots)
+    b = exact.Guests(setting("net.ipv4.tcp_sack=0"), "6.1.0-56-amd64", others)
+    found = [exact._compared(name, 500, boots, others) for name in ("connection", "request")]
+    text = report.text(a, b, found)
+    assert "A  Linux 6.1.0-56-amd64  mode=kthread\n" in text
+    assert "B  Linux 6.1.0-56-amd64  net.ipv4.tcp_sack=0\n" in text
+    assert "A 50.05% ±0.25% above B" in text
+    assert "no difference above 0.20%" in text
+    assert "an instruction a byte: A 2,000, B 0" in text
+    document = report.document(a, b, 500, found)
+    connection, request = document["operations"]
+    assert connection["instructions"]["differs"] and not request["instructions"]["differs"]
+    assert [each["function"] for each in connection["functions"]] == ["memset_erms", "fork"]
+    assert connection["functions"][0]["calls_a"] == 9
+    json.dumps(document, allow_nan=False)

@@ -82,14 +82,14 @@ def _functions(each: Compared) -> str:
         )
     head = [f"functions, per {each.operation}", "A", "B", "A - B", "of B", "calls A", "calls B"]
     lines = [table(head, rows)]
+    if more := len(each.functions) - len(rows):
+        rest = sum(one.difference for one in each.functions[SHOWN:])
+        lines.append(f"and {more} more, {rest:+,.0f} together (--json has all)")
     a, b = each.strings
     if abs(a - b) > abs(each.total.difference) / 10:
         lines.append(
             f"of all, wiping and copying memory, an instruction a byte: A {a:,.0f}, B {b:,.0f}"
         )
-    if more := len(each.functions) - len(rows):
-        rest = sum(one.difference for one in each.functions[SHOWN:])
-        lines.append(f"and {more} more, {rest:+,.0f} together (--json has all)")
     return "\n".join(lines)
 
 
@@ -136,7 +136,7 @@ def _numbers(one: Difference) -> dict[str, Any]:
     return {
         "a": list(one.a),
         "b": list(one.b),
-        "ratio": one.ratio,
+        "ratio": one.ratio if one.mean_b else None,
         "difference": one.difference,
         "interval": [one.low, one.high],
         "spread": one.spread,
