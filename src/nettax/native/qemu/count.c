@@ -53,7 +53,7 @@ static void (*count_inline)(struct qemu_plugin_tb *tb, int op, void *sum, uint64
 
 /*
  * QEMU 9.0 and later take no plugin of version 1; what came with 9.0 tells which it is. Older ones
- * can add without a call: boots take half the time.
+ * can add without a call, which is quicker.
  */
 __attribute__((constructor)) static void adapt(void)
 {
