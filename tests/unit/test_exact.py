@@ -122,14 +122,16 @@ def test_what_wipes_and_copies() -> None:
 
 
 @pytest.mark.parametrize(
-    ("degrees", "t"), [(2, 31.599), (4, 8.610), (6, 5.959), (10, 4.587), (60, 3.460)]
+    ("degrees", "t"),
+    [(1, 636.619), (2, 31.599), (3, 12.924), (4, 8.610), (5, 6.869), (9, 4.781), (60, 3.460)],
 )
 def test_student(degrees: int, t: float) -> None:
     """The printed tables' values for 99.9 % on both sides."""
     assert student(0.999, degrees) == pytest.approx(t, abs=0.001)
 
 
-def test_student_by_chance() -> None:
+@pytest.mark.parametrize("together", [False, True])
+def test_student_by_chance(together: bool) -> None:
     """Of comparisons of two alike, with three boots each, one in a thousand claims a difference."""
     chance = random.Random(1)
     claimed = sum(
@@ -139,6 +141,7 @@ def test_student_by_chance() -> None:
             tuple(chance.gauss(1000, 3) for _ in range(3)),
             CONFIDENCE,
             0,
+            together,
         ).differs
         for _ in range(20_000)
     )
@@ -150,17 +153,30 @@ def test_differences() -> None:
     a = [{"same": Used(990 + i, 1), "tick": Used(90 * i, 0), "new": Used(20, 1)} for i in range(3)]
     b = [{"same": Used(991 - i, 1), "tick": Used(80 * i, 0), "less": Used(1, 1)} for i in range(3)]
     totals = [1010.0, 1011.0, 1012.0], [1000.0, 1000.0, 1001.0]
-    total, found = differences(totals, (a, b), count=500)
+    total, found = differences(totals, (a, b), count=500, together=False)
     assert total.differs
     assert total.difference == pytest.approx(10.667, abs=0.001)
     assert 0 < total.low < total.difference < total.high
     assert [(one.name, one.difference, one.ratio) for one in found] == [("new", 20, math.inf)]
 
 
+@pytest.mark.parametrize("guests", [3, 4])
+def test_order_is_taken_out(guests: int) -> None:
+    """Who comes first takes 5 more, each time: that is no difference, nor a lack of certainty."""
+    first = [n % 2 == 0 for n in range(guests)]
+    a = tuple(1000.0 + 5 * it for it in first)
+    b = tuple(990.0 + 5 * (not it) for it in first)
+    one = Difference("", a, b, CONFIDENCE, 2.0, together=True)
+    assert one.difference == pytest.approx(10)
+    assert one.margin == pytest.approx(0, abs=1e-6)
+    assert (one.mean_a, one.mean_b) == pytest.approx((1002.5, 992.5))
+    assert Difference("", a, b, CONFIDENCE, 2.0, together=False).margin > 10
+
+
 def test_no_difference_below_one_operation() -> None:
-    one = Difference("", (1000.0,) * 3, (1001.9,) * 3, CONFIDENCE, 2.0)
+    one = Difference("", (1000.0,) * 3, (1001.9,) * 3, CONFIDENCE, 2.0, False)
     assert not one.differs
-    assert Difference("", (1000.0,) * 3, (1002.1,) * 3, CONFIDENCE, 2.0).differs
+    assert Difference("", (1000.0,) * 3, (1002.1,) * 3, CONFIDENCE, 2.0, False).differs
 
 
 def test_the_text_and_the_document() -> None:
@@ -183,7 +199,10 @@ def test_the_text_and_the_document() -> None:
     )
     a = exact.Guests(setting("mode=kthread"), "6.1.0-56-amd64", boots)
     b = exact.Guests(setting("net.ipv4.tcp_sack=0"), "6.1.0-56-amd64", others)
-    found = [exact._compared(name, 500, boots, others) for name in ("connection", "request")]
+    found = [
+        exact._compared(name, 500, boots, others, together=False)
+        for name in ("connection", "request")
+    ]
     text = report.text(a, b, found)
     assert "A  Linux 6.1.0-56-amd64  mode=kthread\n" in text
     assert "B  Linux 6.1.0-56-amd64  net.ipv4.tcp_sack=0\n" in text

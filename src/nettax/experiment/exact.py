@@ -94,11 +94,12 @@ def compare(
     """
     sides = [_Side(each, operations, progress) for each in (a, b)]
     lab = _Lab(count, progress)
+    together = sides[0].kernel == sides[1].kernel
     boots: tuple[list[Counted], list[Counted]] = ([], [])
     for number in range(repeat):
         progress(f"counting, {number + 1} of {repeat}")
         order = [0, 1] if number % 2 == 0 else [1, 0]
-        if sides[0].kernel == sides[1].kernel:
+        if together:
             done = lab.counted([sides[index] for index in order])
         else:
             done = [lab.counted([sides[index]])[0] for index in order]
@@ -108,13 +109,16 @@ def compare(
         Guests(each.setting, each.kernel.release, tuple(done))
         for each, done in zip(sides, boots, strict=True)
     ]
-    return guests[0], guests[1], [_compared(name, count, *boots) for name in sides[0].operations]
+    found = [_compared(name, count, *boots, together=together) for name in sides[0].operations]
+    return guests[0], guests[1], found
 
 
-def _compared(name: str, count: int, a: Sequence[Counted], b: Sequence[Counted]) -> Compared:
+def _compared(
+    name: str, count: int, a: Sequence[Counted], b: Sequence[Counted], *, together: bool
+) -> Compared:
     clocks = [one.instructions[name] for one in a], [one.instructions[name] for one in b]
     functions = [one.functions[name] for one in a], [one.functions[name] for one in b]
-    total, found = differences(clocks, functions, count)
+    total, found = differences(clocks, functions, count, together=together)
     off = [
         abs(sum(each.instructions for each in used.values()) / clock - 1)
         for used, clock in zip(functions[0] + functions[1], clocks[0] + clocks[1], strict=True)
