@@ -183,7 +183,7 @@ class BuildHook(BuildHookInterface):  # type: ignore[misc]
         machine = "" if editable else os.environ.get("NETTAX_MACHINE", "")
         tools = Toolchain(root, machine or platform.machine())
         made = self._compile(root, tools)
-        build_data["tag"] = tools.tag(*made[-2:])
+        build_data["tag"] = tools.tag(*made[-3:])
         build_data["pure_python"] = False
         facts = {"machine": tools.machine, "editable": editable, **tools.names()}
         for path in (*made, self._told(root, facts)):
@@ -202,7 +202,7 @@ class BuildHook(BuildHookInterface):  # type: ignore[misc]
         build_data["force_include"][str(path)] = str(where)
 
     def _compile(self, root: Path, tools: Toolchain) -> list[Path]:
-        """All objects, the program and the native library last, under their paths of the tree."""
+        """All objects under their paths of the tree; the program, the plugin, the library last."""
         bpf, native, servers = PACKAGE / "bpf", PACKAGE / "native", PACKAGE / "servers"
         for directory in (bpf, native, servers):
             (self.scratch / directory).mkdir(parents=True)
@@ -215,6 +215,9 @@ class BuildHook(BuildHookInterface):  # type: ignore[misc]
         made.append(self.scratch / servers / "nettax-server")
         sources = [servers / path.name for path in sorted((root / servers).glob("*.c"))]
         tools.native(sources, made[-1], shared=False)
+        (self.scratch / native / "qemu").mkdir()
+        made.append(self.scratch / native / "qemu/count.so")
+        tools.native([native / "qemu/count.c"], made[-1])
         made.append(self.scratch / native / "libnettax.so")
         tools.native([native / p.name for p in sorted((root / native).glob("*.c"))], made[-1])
         return made

@@ -12,6 +12,7 @@ import click
 
 from bench import (
     compare_tools,
+    exact,
     export,
     lab,
     load_engines,
@@ -41,6 +42,7 @@ PARTS: dict[str, Part] = {
     "servers": (servers.servers, servers.text),
     "export": (export.export_cost, export.text),
     "lab": (lab.boots, lab.text),
+    "exact": (exact.alike, exact.text),
     "own-cost": (own_cost.own_cost, own_cost.text),
     "compare": (compare_tools.compare_tools, compare_tools.text),
 }
@@ -56,7 +58,7 @@ def _plain(value: Any) -> Any:
 @click.option("--repeat", "-r", type=click.IntRange(min=6), help="Rounds, not each part's own.")
 @click.option("--json", "as_json", is_flag=True, help="One document on standard output.")
 def main(parts: tuple[str, ...], repeat: int | None, as_json: bool) -> None:
-    """What nettax costs. Takes about 15 minutes, on two CPUs that should do nothing else."""
+    """What nettax costs. Takes about half an hour, on two CPUs that should do nothing else."""
     recover()
     host = environment()
     results: dict[str, Any] = {}

@@ -83,7 +83,7 @@ def test_arm64_has_the_same_objects_and_a_library_of_its_own(
 ) -> None:
     for path in (arm64 / "nettax/bpf").glob("*.o"):
         assert path.read_bytes() == contents[f"nettax/bpf/{path.name}"]
-    for binary in ("native/libnettax.so", "servers/nettax-server"):
+    for binary in ("native/libnettax.so", "native/qemu/count.so", "servers/nettax-server"):
         assert "AArch64" in run("readelf", "-h", arm64 / "nettax" / binary)
 
 

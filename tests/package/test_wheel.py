@@ -22,6 +22,7 @@ OBJECTS = {
     for twin in ("", ".raw")
 }
 LIBRARY = "nettax/native/libnettax.so"
+PLUGIN = "nettax/native/qemu/count.so"
 SERVER = "nettax/servers/nettax-server"
 DATA = f"nettax-{__version__}.data/data/share"
 PAGES = {"nettax", *(f"nettax-{verb}" for verb in VERBS)}
@@ -31,7 +32,7 @@ def test_any_python_and_the_oldest_glibc_that_will_do(
     wheel: Path, contents: dict[str, bytes], tmp_path: Path
 ) -> None:
     needed = []
-    for name in (LIBRARY, SERVER):
+    for name in (LIBRARY, PLUGIN, SERVER):
         binary = tmp_path / Path(name).name
         binary.write_bytes(contents[name])
         # By another tool than the build's, and from the symbols themselves.
@@ -43,7 +44,8 @@ def test_any_python_and_the_oldest_glibc_that_will_do(
 
 def test_contents(contents: dict[str, bytes]) -> None:
     names = set(contents)
-    assert OBJECTS | {LIBRARY, SERVER, "nettax/build.json", "nettax/cli/completion.json"} <= names
+    assert OBJECTS | {LIBRARY, PLUGIN, SERVER} <= names
+    assert {"nettax/build.json", "nettax/cli/completion.json"} <= names
     assert {n for n in names if n.endswith(".1")} == {f"{DATA}/man/man1/{p}.1" for p in PAGES}
     assert {
         f"{DATA}/bash-completion/completions/nettax",
@@ -61,7 +63,7 @@ def test_contents(contents: dict[str, bytes]) -> None:
 
 
 def test_nothing_tells_where_it_was_built(contents: dict[str, bytes]) -> None:
-    built = {*OBJECTS, LIBRARY, SERVER, "nettax/build.json"}
+    built = {*OBJECTS, LIBRARY, PLUGIN, SERVER, "nettax/build.json"}
     assert [name for name in built if b"/tmp/" in contents[name]] == []
     assert [name for name in built if str(Path.cwd()).encode() in contents[name]] == []
 

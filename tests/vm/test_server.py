@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from nettax.experiment import exact
 from nettax.lab.vm import Module, Vm, build, kernels
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(600)]
@@ -81,16 +80,3 @@ def test_http(mode: str, series: str) -> None:
         "slow": [408],
         "nothing": [],
     }
-
-
-def test_what_each_mode_costs() -> None:
-    """A thread for each connection is dearer to begin with, and no dearer to talk to."""
-    connection, talk = exact.compare(
-        exact.setting("mode=kthread"), exact.setting("mode=workqueue"), count=500
-    )
-    print("instructions:", connection, talk)
-    assert connection.spread < 0.005
-    assert talk.spread < 0.005
-    assert connection.differs
-    assert connection.ratio > 1.3
-    assert talk.ratio == pytest.approx(1, abs=0.05)

@@ -1,68 +1,88 @@
-"""`nettax lab vm compare`: two settings of the server in the kernel, by their instructions."""
+"""`nettax lab vm compare`: two settings of a server in the kernel, by their instructions."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 
 import click
 
-from nettax.report.table import table
+EXAMPLES = """
+\b
+Examples:
+  nettax lab vm compare mode=kthread mode=workqueue
+  nettax lab vm compare kernel=6.1 kernel=6.12
+  nettax lab vm compare net.ipv4.tcp_sack=0 net.ipv4.tcp_sack=1
+  nettax lab vm compare --both kernel=6.12,mode=workqueue nodelay=0 default
+  nettax lab vm compare module=./mine module=./changed --operation connection
+"""
 
 
-@click.command()
-@click.option("--kernel", metavar="KERNEL", default="6.1", show_default=True, help="Of both.")
+@click.command(epilog=EXAMPLES)
+@click.option("--both", metavar="WORDS", default="", help="What A and B have in common.")
+@click.option(
+    "--operation",
+    "operations",
+    multiple=True,
+    type=click.Choice(["connection", "round-trip", "request"]),
+    help="Count this only; may be given several times.",
+)
 @click.option(
     "--count",
     metavar="N",
-    type=click.IntRange(10, 100_000),
+    type=click.IntRange(50, 10_000),
     default=500,
     show_default=True,
-    help="Connections, and round trips, that are counted in a guest.",
+    help="Operations of each kind that are counted each time.",
 )
 @click.option(
     "-r",
     "--repeat",
     metavar="N",
-    type=click.IntRange(2, 100),
-    default=2,
+    type=click.IntRange(3, 100),
+    default=4,
     show_default=True,
-    help="Guests for each setting.",
+    help="How often each is counted, in guests of its own or, of one kernel, both in one.",
 )
+@click.option("--smoke", is_flag=True, help="Try whether it works: 100 connections, three times.")
 @click.option("--json", "as_json", is_flag=True, help="One document.")
 @click.argument("a")
 @click.argument("b")
-def compare(kernel: str, count: int, repeat: int, as_json: bool, a: str, b: str) -> None:
-    """Compare settings A and B of the server in the kernel, in instructions.
+def compare(
+    both: str,
+    operations: tuple[str, ...],
+    count: int,
+    repeat: int,
+    smoke: bool,
+    as_json: bool,
+    a: str,
+    b: str,
+) -> None:
+    """Compare a server in the kernel under A and under B, in instructions.
 
-    A and B are parameters of `nettax kmod load`, NAME=VALUE, with commas between them;
-    kernel=6.12 among them is the guest's kernel. The client's instructions are part of each figure.
+    A and B are words with commas between them: kernel=6.12 is the guest's kernel, module=DIR the
+    sources of the server (nettax's own), a name with a dot a sysctl, any other NAME=VALUE a
+    parameter of the module (see nettax kmod load). default adds nothing.
+
+    Counted are the instructions of a connection, of a round trip on one and of an HTTP request, the
+    client's included; and where they differ, the functions of the kernel that make the difference.
     """
     from nettax.experiment import exact
+    from nettax.experiment.exact_setting import setting
+    from nettax.report import exact as report
 
-    found = exact.compare(
-        exact.setting(a, kernel),
-        exact.setting(b, kernel),
+    common = setting(both)
+    if smoke:
+        operations, count, repeat = operations or ("connection",), 100, 3
+    guests_a, guests_b, found = exact.compare(
+        setting(a, common),
+        setting(b, common),
+        operations=operations,
         count=count,
         repeat=repeat,
-        progress=lambda text: click.echo(f"nettax: {text}", err=True),
+        progress=lambda what: click.echo(f"nettax: {what}", err=True),
     )
     if as_json:
-        rows = [
-            {**asdict(one), "ratio": one.ratio, "spread": one.spread, "differs": one.differs}
-            for one in found
-        ]
-        document = {"schema": "nettax.lab.compare/1", "a": a, "b": b, "instructions": rows}
-        click.echo(json.dumps(document, indent=1))
-        return
-    lines = [
-        [
-            one.operation,
-            f"{sum(one.a) / repeat:,.0f}",
-            f"{sum(one.b) / repeat:,.0f}",
-            f"{one.ratio:.3f}" if one.differs else "no difference",
-            f"{one.spread:.2%}",
-        ]
-        for one in found
-    ]
-    click.echo(table(["instructions per", a, b, "A / B", "repeats within"], lines))
+        made = report.document(guests_a, guests_b, count, found)
+        click.echo(json.dumps(made, indent=1))
+    else:
+        click.echo(report.text(guests_a, guests_b, found))

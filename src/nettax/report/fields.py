@@ -199,6 +199,23 @@ _FLOW = (
     Field("unbooked %", "of the CPU's time on no account of the ledger"),
 )
 
+_COMPARED = (
+    Field("instructions per", "the operation: a connection, a round trip on one, a request on one"),
+    Field("A", "the mean of its repetitions, client and both sides in the kernel"),
+    Field("B", "the same under B"),
+    Field("A / B", "their ratio"),
+    Field("repeats within", "how far repetitions of one setting are apart, the worse of the two"),
+    Field(
+        "difference", "how much one is above the other, with its 99.9 % interval; or what is not"
+    ),
+)
+_COMPARED_FUNCTIONS = (
+    Field("functions, per", "those that differ: instructions of their own, not what they call"),
+    Field("A - B", "how many more under A"),
+    Field("of B", "that as a share of all of the operation under B"),
+    Field("calls A", "how often an operation enters it under A"),
+    Field("calls B", "the same under B"),
+)
 _PROBE = (
     Field("✓", "this host has it"),
     Field("✗", "it lacks, and the next line tells how to get it"),
@@ -412,6 +429,8 @@ TABLES = {
     "loads": Table("Comparison", "median of the runs [interval]", _LOADS),
     "latency": Table("Latency", "a time with its unit, or a count", _LATENCY),
     "graph": Table("Call tree", "a time with its unit, or a count", _GRAPH),
+    "compared": Table("lab vm compare", "instructions", _COMPARED),
+    "compared-functions": Table("Its functions", "instructions", _COMPARED_FUNCTIONS),
     "probes": Table("Probes", "a mark, a name, what was found", _PROBE),
 }
 
@@ -429,5 +448,6 @@ VERB_TABLES = {
     "canary": ("canary", "calibration", "openssl", "working-set", "canary-watch"),
     "demo": ("demo", "flow"),
     "trace": ("latency", "graph"),
+    "lab": ("compared", "compared-functions"),
     "doctor": ("probes",),
 }

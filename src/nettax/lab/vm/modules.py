@@ -8,12 +8,29 @@ from __future__ import annotations
 
 import gzip
 import lzma
+import re
+import struct
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from nettax.errors import MissingFeature
 
-__all__ = ["Modules", "content", "name_of", "needs_of"]
+__all__ = ["Function", "Modules", "content", "functions_of", "name_of", "needs_of", "parameters_of"]
+
+_ELF = struct.Struct("<40xQ10xHHH")  # Elf64_Ehdr: e_shoff, e_shentsize, e_shnum, e_shstrndx
+_SECTION = struct.Struct("<II16xQQI20x")  # Elf64_Shdr: name, type, offset, size, link
+_SYMBOL = struct.Struct("<IBxHQ8x")  # Elf64_Sym: name, info, section, value
+_SYMTAB, _FUNC = 2, 2
+
+
+class Function(NamedTuple):
+    """A function of a module that is not loaded."""
+
+    section: str
+    offset: int
+    """Bytes from the section's beginning."""
+    name: str
 
 
 class Modules:
@@ -86,3 +103,28 @@ def needs_of(module: bytes) -> list[str]:
     """The modules that one names as needed, in its section .modinfo: ``depends=a,b``."""
     _, found, rest = module.partition(b"\0depends=")
     return list(filter(None, rest.partition(b"\0")[0].decode().split(","))) if found else []
+
+
+def parameters_of(module: bytes) -> list[str]:
+    """The parameters that one takes, by its section .modinfo: ``parmtype=name:type``."""
+    return [name.decode() for name in re.findall(rb"\0parmtype=(\w+):", module)]
+
+
+def functions_of(module: bytes) -> list[Function]:
+    """The functions in one, by its ELF symbol table (elf(5))."""
+    start, size, number, names_at = _ELF.unpack_from(module)
+    sections = [_SECTION.unpack_from(module, start + n * size) for n in range(number)]
+    names = [_text(module, sections[names_at][2] + section[0]) for section in sections]
+    found = []
+    for _, kind, offset, length, link in sections:
+        if kind != _SYMTAB:
+            continue
+        for name, info, where, value in _SYMBOL.iter_unpack(module[offset : offset + length]):
+            if info & 0xF == _FUNC and 0 < where < number:
+                text = _text(module, sections[link][2] + name)
+                found.append(Function(names[where], value, text))
+    return found
+
+
+def _text(data: bytes, at: int) -> str:
+    return data[at : data.index(b"\0", at)].decode()

@@ -66,6 +66,8 @@ class Machine:
     append: str = ""
     nic: tuple[str, ...] = ()
     """Words that describe the NIC and its other end."""
+    plugin: tuple[str, ...] = ()
+    """Words for a plugin that watches the guest."""
 
     def command(self, counter_khz: int) -> list[str]:
         """QEMU's command line.
@@ -87,7 +89,8 @@ class Machine:
         words += ["-machine", _BOARD, "-accel", engine, "-cpu", "max"]
         words += ["-smp", str(self.cpus), "-m", f"{self.memory_mib}M"]
         if self.exact:
-            words += ["-icount", "shift=1,sleep=off"]
+            words += ["-icount", "shift=1,sleep=off", "-seed", "1"]
+            words += ["-rtc", "base=2000-01-01T00:00:00,clock=vm"]
         words += ["-kernel", str(self.kernel), "-initrd", f"/dev/fd/{self.initramfs}"]
         words += [
             "-append",
@@ -101,7 +104,7 @@ class Machine:
         words += _directory("root", Path("/"), "readonly=on")
         for number, path in enumerate(self.shares):
             words += _directory(f"share{number}", path, "readonly=off")
-        return [*words, *self.nic]
+        return [*words, *self.nic, *self.plugin]
 
     def _clock(self, counter_khz: int) -> str:
         """Tell the kernel the rate of its counter.

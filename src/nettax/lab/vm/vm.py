@@ -17,6 +17,7 @@ from typing import BinaryIO, Self
 from nettax.errors import NettaxError, UsageError
 from nettax.host import Host
 from nettax.lab.vm import backports, build, cache, command, image, initramfs, kernels, qemu
+from nettax.lab.vm.blocks import Blocks
 from nettax.lab.vm.build import Module
 from nettax.lab.vm.cycles import Counter
 from nettax.lab.vm.guest import Guest, Wires
@@ -56,8 +57,9 @@ class Vm:
     cache, or a path. ``exact`` counts: one CPU, each instruction takes 2 ns of the guest's
     time, and idle time is skipped. ``nic``, ``virtio`` or ``igb``, is joined to a tap in a
     namespace of ``host``, and has ``queues`` queues, by default one for each CPU. ``modules`` are
-    built for the kernel and loaded. After ``limit`` seconds the guest is ended. ``progress`` is
-    told what takes long, and ``on_serial`` gets what the kernel prints.
+    built for the kernel and loaded. ``blocks`` counts how often each piece of code is executed.
+    After ``limit`` seconds the guest is ended. ``progress`` is told what takes long, and
+    ``on_serial`` gets what the kernel prints.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Vm:
         share: Sequence[Path] = (),
         limit: float = 600.0,
         append: str = "",
+        blocks: Blocks | None = None,
         progress: Callable[[str], None] = lambda _: None,
         on_serial: Callable[[bytes], None] = lambda _: None,
     ) -> None:
@@ -104,6 +107,7 @@ class Vm:
         self._share = [path.resolve() for path in share]
         self._limit = limit
         self._append = append
+        self._blocks = blocks
         self._progress = progress
         self._on_serial = on_serial
         self._stack = ExitStack()
@@ -291,6 +295,8 @@ class Vm:
             stack.enter_context(self._host.temporarily())
             words = self._nic.attach(self._host, stack)
             descriptors += self._nic.descriptors
+        if self._blocks:
+            descriptors.append(self._blocks.fileno())
         return Machine(
             emulator=emulator,
             kernel=self._bootable(stack, descriptors),
@@ -303,6 +309,7 @@ class Vm:
             shares=self._share,
             append=self._append,
             nic=words,
+            plugin=self._blocks.plugin() if self._blocks else (),
         )
 
     def _parts(self, built: Sequence[build.Built]) -> initramfs.Parts:
