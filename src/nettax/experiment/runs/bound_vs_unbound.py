@@ -53,8 +53,8 @@ def run(smoke: bool, progress: Say) -> Outcome:
         tables=(_delays(found), _placement(found)),
         plots=(
             Bars(
-                "virtual ms until a late connection's item begins, median",
-                tuple((_name(*key), _late(seen)[0] or 0.0) for key, seen in found.items()),
+                "virtual ms that a late connection waits to be begun, median",
+                tuple((_name(*key), _late(seen)[0]) for key, seen in found.items()),
             ),
         ),
         meaning=_meaning(found),
@@ -88,13 +88,15 @@ def _name(kernel: str, queue: str) -> str:
     return f"{queue}, Linux {kernel}"
 
 
-def _late(seen: Any) -> tuple[float | None, float | None, int]:
-    """Of the late items: median and longest wait in ms, and how many had not begun at the end."""
+def _late(seen: Any) -> tuple[float, float, int]:
+    """Of the late items: median and longest wait in ms, and how many had not begun at the end.
+
+    Those count as long as they had waited then.
+    """
     late = seen["items"][BUSY:]
-    begun = sorted(item["delay_ns"] for item in late if item["delay_ns"] is not None)
-    if not begun:
-        return None, None, len(late)
-    return begun[(len(begun) - 1) // 2] / 1e6, begun[-1] / 1e6, len(late) - len(begun)
+    waits = sorted(item["waited_ns"] for item in late)
+    never = sum(item["delay_ns"] is None for item in late)
+    return waits[(len(waits) - 1) // 2] / 1e6, waits[-1] / 1e6, never
 
 
 def _delays(found: dict[tuple[str, str], Any]) -> Table:
@@ -115,7 +117,7 @@ def _delays(found: dict[tuple[str, str], Any]) -> Table:
     return Table(
         f"{LATE} connections come late to {BUSY} that always have work, {WORK_US} µs a message; "
         "virtual ms",
-        ("queue", "begun p50", "most", "never", "answer p50", "answered", "busy did", "fair"),
+        ("queue", "wait p50", "most", "never", "answer p50", "answered", "busy did", "fair"),
         tuple(rows),
     )
 
@@ -141,25 +143,24 @@ def _placement(found: dict[tuple[str, str], Any]) -> Table:
 
 
 def _meaning(found: dict[tuple[str, str], Any]) -> str:
-    said = []
+    said, longer = [], []
     for kernel in dict.fromkeys(kernel for kernel, _ in found):
         bound, unbound = (_late(found[kernel, name]) for name in MODES)
-        waits = [
-            "of which none began while the others had work"
-            if middle is None
-            else f"which began after {middle:.2g} ms (median)"
-            + (f", {never} not at all" if never else "")
-            for middle, _, never in (bound, unbound)
-        ]
+        longer.append(bound[0] > 2 * unbound[0])
+        never = f" ({bound[2]} of {LATE} were not begun at all)" if bound[2] else ""
         said.append(
-            f"On Linux {kernel} a connection that came late, {waits[0]} on the bound queue, "
-            f"{waits[1]} on the unbound one"
+            f"On Linux {kernel} the late ones waited {bound[0]:.3g} ms to be begun by the bound "
+            f"queue, in the median{never}, and {unbound[0]:.3g} by the unbound one."
         )
+    why = (
+        "A bound queue begins no item on a CPU while one that it began there runs, so whoever "
+        "comes late waits until that sleeps, which with its next message there already it does "
+        "not; since Linux 6.5 an item that ran for 10 ms or more without sleeping no longer "
+        "counts. An unbound queue leaves all to the scheduler, on all CPUs."
+        if any(longer)
+        else "So nobody waited much longer on the bound queue."
+    )
     return (
         f"{BUSY} connections always have a message for the server, of {WORK_US} µs of work, and "
-        f"{LATE} others one each. {'. '.join(said)}. A bound queue begins no item on a CPU while "
-        "one that it began there runs, so whoever comes late waits until that sleeps, which with "
-        "its next message there already it does not; since Linux 6.5 an item that ran for 10 ms "
-        "or more without sleeping no longer counts. An unbound queue leaves all to the scheduler, "
-        "on all CPUs."
+        f"{LATE} others one each. {' '.join(said)} {why}"
     )

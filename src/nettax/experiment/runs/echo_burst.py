@@ -80,8 +80,8 @@ def _latencies(bursts: dict[str, Any]) -> Table:
     rows: list[tuple[Value, ...]] = [
         (
             f"{name}, {seen['connections']}",
-            *(_quantile(seen["connect_ns"], share) for share in (0.5, 0.99)),
-            *(_quantile(seen["echo_ns"], share) for share in (0.5, 0.99)),
+            *(float(_quantile(seen["connect_ns"], share)) for share in (0.5, 0.99)),
+            *(float(_quantile(seen["echo_ns"], share)) for share in (0.5, 0.99)),
             seen["answered"],
             seen["overflows"],
             seen["retried"],
@@ -90,10 +90,11 @@ def _latencies(bursts: dict[str, Any]) -> Table:
         for seen in found
     ]
     return Table(
-        "so many connections at once; latencies in instructions",
+        "so many connections at once, latencies in instructions; full: how often the listen queue "
+        "was; again: whose SYN was sent again",
         (
-            *("server, at once", "connect p50", "p99", "echo p50", "p99"),
-            *("answered", "overflows", "SYN again"),
+            *("server, at once", "connect", "p99", "echo p50", "p99"),
+            *("answered", "full", "again"),
         ),
         tuple(rows),
     )

@@ -135,11 +135,14 @@ def main(busy: int, late: int, window_ms: int) -> dict[str, Any]:
                 answered.append(time.monotonic_ns() - sent.pop(one))
                 one.close()
     (TRACING / "tracing_on").write_text("0")
+    seen, end = items((TRACING / "trace").read_text()), time.monotonic_ns()
+    for item in seen:  # those that were not begun have waited until now
+        item["waited_ns"] = item["delay_ns"] or end - item["queued_ns"]
     return {
         "echoes": [each.echoes for each in others],
         "answered_ns": answered,
         "unanswered": len(sent) + len(coming),
-        "items": items((TRACING / "trace").read_text()),
+        "items": seen,
     }
 
 

@@ -230,12 +230,14 @@ def _meaning(
     threads, pool, epoll = (
         _us(runs[model, False]).median for model in ("threads", "pool", "epoll")
     )
+    dearer = (
+        f"{connection.total.ratio:.2f} times as much" if connection.total.differs else "as much"
+    )
     return (
-        f"In the kernel a connection costs {connection.total.ratio:.2f} times as much with a "
-        f"thread of its own as with a work item, and a round trip on it {more}: what costs is the "
-        "making of the thread, which kthreadd does, one after the other. Of eight that are asked "
-        f"for at once the median one takes {together / alone:.1f} times as long as one alone. "
-        "Outside, a request on a connection of its own takes "
+        f"In the kernel a connection costs {dearer} with a thread of its own as with a work item, "
+        f"and a round trip on it {more}. Threads are made by kthreadd, one after the other: of "
+        f"eight that are asked for at once the median one takes {together / alone:.1f} times as "
+        "long as one alone. Outside, a request on a connection of its own takes "
         f"{threads:.1f} µs of CPU with a thread for each, {pool:.1f} with a pool, {epoll:.1f} with "
         "epoll."
     )
