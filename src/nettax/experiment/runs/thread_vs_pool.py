@@ -56,7 +56,7 @@ def run(smoke: bool, progress: Say) -> Outcome:
         setting("mode=workqueue"),
         operations=("connection", "round-trip"),
         count=100 if smoke else 500,
-        repeat=2 if smoke else 3,
+        repeat=3 if smoke else 4,
         progress=progress,
     )
     spawned = _spawned(80 if smoke else 400, progress)
