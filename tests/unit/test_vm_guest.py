@@ -27,7 +27,6 @@ HERE = Path(vm.__file__).parent
 @pytest.mark.parametrize(
     ("arguments", "what"),
     [
-        ({"exact": True, "cpus": 2}, "takes one CPU"),
         ({"cpus": 0}, "cannot have 0 CPUs"),
         ({"cpus": 65}, "cannot have 65 CPUs"),
         ({"memory_mib": 64}, "too little"),

@@ -76,7 +76,19 @@ struct task_struct {
 	int tgid;
 	__u64 start_boottime; /* ns since boot: /proc/PID/stat's field 22, unrounded */
 	struct css_set *cgroups;
+	void *worker_private; /* of a kernel thread: its struct kthread */
 	char comm[16];
+};
+
+struct kthread {
+	int (*threadfn)(void *data);
+	void *data; /* of a workqueue's worker: its struct worker */
+};
+
+struct work_struct;
+
+struct worker {
+	void (*current_func)(struct work_struct *work); /* of the item that it runs; or NULL */
 };
 
 struct ns_common {
@@ -131,9 +143,10 @@ struct irqaction {
 
 #pragma clang attribute pop
 
-#define PF_KTHREAD 0x00200000 /* include/linux/sched.h */
-#define TASK_DEAD  0x00000080 /* include/linux/sched.h */
-#define TCP_CLOSE  7	      /* include/net/tcp_states.h */
+#define PF_WQ_WORKER 0x00000020 /* include/linux/sched.h */
+#define PF_KTHREAD   0x00200000 /* include/linux/sched.h */
+#define TASK_DEAD    0x00000080 /* include/linux/sched.h */
+#define TCP_CLOSE    7		/* include/net/tcp_states.h */
 /* include/linux/preempt.h */
 #define SOFTIRQ_MASK   0x0000ff00 /* softirqs off, or being served */
 #define SOFTIRQ_SERVED 0x00000100

@@ -22,6 +22,7 @@
 #include "ledger/sched.h"
 #include "ledger/hardirq.h"
 #include "ledger/softirq.h"
+#include "ledger/work.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -148,7 +149,7 @@ int settle(struct bpf_raw_tracepoint_args *ctx)
 
 	if (!c)
 		return 0;
-	if (c->booking)
+	if (c->booking || c->changing)
 		return 1; /* try again */
 	before = interrupted(c);
 	if (c->totals.armed)

@@ -26,7 +26,7 @@ enum apart { CAL, RES, IPI, LOC, IWI, PLT, ERR, SPU, TRM, THR, DFR, OTHER, NR_AP
 enum request { REQUEST_READ, REQUEST_ARM, REQUEST_DISARM };
 
 #define TASK_EXITED   1
-#define TASK_FOLLOWED 2 /* the command given to nettax, or a descendant of it */
+#define TASK_FOLLOWED 2 /* the command given to nettax, or a descendant; who ran its functions */
 
 /* A task: its pid may be reused, its pid and start time may not. */
 struct task_key {

@@ -27,6 +27,7 @@ VERBS = {
     "soak": "Hours of load and rude clients: leaks, errors by side, drift.",
     "canary": "What a program of known speed loses on a CPU, by its own clock.",
     "demo": "See it: what top says a program got, and what it got.",
+    "run": "Experiments by name: a question, a table, a plot, what it means.",
     "trace": "How long kernel functions take, what they call, why one cannot be traced.",
     "lab": "Another kernel to try things on: in an emulated machine, with this host's files.",
     "kmod": "A server inside the kernel, to measure what such servers cost.",

@@ -66,7 +66,9 @@ vm.add_command(compare)
     show_default=True,
     help="A series of Debian's (6.1, 6.12), fetched when first used; or a file.",
 )
-@click.option("--cpus", metavar="N", type=click.IntRange(1, 64), help="CPUs of the guest (2).")
+@click.option(
+    "--cpus", metavar="N", type=click.IntRange(1, 64), help="CPUs of the guest (2; --exact: 1)."
+)
 @click.option(
     "--memory",
     type=Amount("B"),
@@ -78,7 +80,7 @@ vm.add_command(compare)
 @click.option(
     "--exact",
     is_flag=True,
-    help="Count: one CPU, on which each instruction takes 2 ns of the guest's time.",
+    help="Count: each instruction takes 2 ns of the guest's time; one CPU unless --cpus says more.",
 )
 @click.option(
     "--nic",

@@ -15,10 +15,12 @@ from nettax.cli.progress import progress
 from nettax.errors import UsageError
 from nettax.experiment.load import LoadRun, run
 from nettax.experiment.load_compare import compare
+from nettax.experiment.load_kmod import found_in_kernel
 from nettax.experiment.load_target import Target, found, own_network, started
 from nettax.host import Host
 from nettax.kernel import cpus as cpu_lists
 from nettax.kernel.features import require_host_pids
+from nettax.lab import kmod
 from nettax.load.tool import Job, Kind, Tool
 from nettax.load.tools import tools
 from nettax.report import load as report
@@ -36,6 +38,7 @@ Examples:
   nettax load stream 127.0.0.1:5201 --server -- iperf3 -s
   nettax load stream 127.0.0.1:9000 --udp --tool nettax --bytes 64 --rate 200kpps
                                                     datagrams to nettax serve sink --port 9000
+  nettax load http 127.0.0.1:8081 --server-kmod     a server in the kernel, nettax kmod
 """
 DEFAULT: dict[Kind, str] = {"http": "wrk", "echo": "nettax", "stream": "iperf3"}
 OFFERS: dict[Kind, tuple[str, ...]] = {
@@ -78,6 +81,8 @@ OFFERS: dict[Kind, tuple[str, ...]] = {
 @click.option("--server-cpu", metavar="CPUS", help="Where a server that is started may run.")
 @click.option("--server", is_flag=True, help="Start the command after -- as the server.")
 @click.option("--alone", is_flag=True, help="--server: both in a network namespace of their own.")
+@click.option("--server-kmod", is_flag=True, help="The server is in the kernel: nettax kmod's.")
+@click.option("--module", metavar="NAME", help="--server-kmod: another module's.")
 @click.option("-p", "--pid", type=click.IntRange(min=1), help="The process of one that runs.")
 @click.option(
     "--port", type=click.IntRange(1, 65535), help="Where the server listens, if not there."
@@ -104,6 +109,8 @@ def command(
     server_cpu: str | None,
     server: bool,
     alone: bool,
+    server_kmod: bool,
+    module: str | None,
     pid: int | None,
     port: int | None,
     as_json: bool,
@@ -112,14 +119,17 @@ def command(
     """Load a server; tell who was the limit, and what a request cost in CPU time, and where.
 
     The tool and the server each run in a cgroup of their own, with the ledger beside them. Without
-    a command for the server, it is what listens at the port already, or --pid. Each run ends with
+    a command for the server, it is what listens at the port already, --pid, or --server-kmod's
+    threads and work items. Each run ends with
     a verdict: who was at the limit, or why the figures do not mean what they seem to.
     """
     job = _job(kind, where, connections, threads, duration, close, udp, size, rate, poisson)
     if server != bool(words):
         raise UsageError("a server is started by --server -- COMMAND: both or neither")
-    if server and pid is not None:
-        raise UsageError("--server and --pid exclude each other")
+    if (server, server_kmod, pid is not None).count(True) > 1:
+        raise UsageError("--server, --server-kmod and --pid exclude each other")
+    if module and not server_kmod:
+        raise UsageError("--module does nothing without --server-kmod: add it")
     for option, given in (("--server-cpu", server_cpu is not None), ("--alone", alone)):
         if given and not server:
             raise UsageError(f"{option} does nothing without --server -- COMMAND: add it")
@@ -135,7 +145,9 @@ def command(
         netns = own_network(host) if alone else None
         by_tcp = any(tool.meets_by_tcp for tool in chosen)
         target = stack.enter_context(
-            _server(host, job, port or job.port, words, server_cpu, netns, pid, by_tcp)
+            _in_kernel(job, port or job.port, module)
+            if server_kmod
+            else _server(host, job, port or job.port, words, server_cpu, netns, pid, by_tcp)
         )
         if burst:
             from nettax.cli.load_burst import show_burst
@@ -263,6 +275,13 @@ def _server(
     cpus = None if server_cpu is None else cpu_lists.select(server_cpu)
     with started(host, words, port, protocol=protocol, cpus=cpus, netns=netns) as target:
         yield target
+
+
+@contextmanager
+def _in_kernel(job: Job, port: int, module: str | None) -> Iterator[Target]:
+    if job.protocol != "tcp":
+        raise UsageError("the server in the kernel speaks TCP: leave out --udp")
+    yield found_in_kernel(job.kind, port, module or kmod.NAME)
 
 
 def _seconds(tool: Tool, job: Job) -> Callable[[float], None]:

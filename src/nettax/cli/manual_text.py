@@ -202,6 +202,21 @@ PAGES = {
         "for ``--module``; apt to fetch kernels with. Nothing is installed, /dev/kvm is not "
         "used, and root is needed for ``--nic`` only.",
     ),
+    "run": Page(
+        overhead="An experiment boots between one and nine guests, of 10 to 40 seconds each on two "
+        "CPUs; ``--smoke`` boots fewer, and asks less of each.",
+        files=(
+            (
+                "$XDG_CACHE_HOME/nettax, or ~/.cache/nettax",
+                "Kernels, modules, and a QEMU that counts on two CPUs where the host's does not: "
+                "unpacked from Debian's packages, not installed.",
+            ),
+            _JOURNAL,
+        ),
+        see_also=("nettax-lab(1)", "nettax-kmod(1)", "nettax-load(1)"),
+        notes="It takes what ``nettax lab vm`` takes. ``thread-vs-pool`` also loads servers on "
+        "this host, in a network namespace of their own: for that root and two CPUs.",
+    ),
     "kmod": Page(
         overhead="Nothing but what the server itself does; it counts on each CPU apart.",
         exits=(("1", "the kernel refused the module or its parameters; its log tells why"),),

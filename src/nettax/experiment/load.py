@@ -10,11 +10,12 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from subprocess import PIPE, Popen, TimeoutExpired
 
 from nettax.errors import NettaxError
+from nettax.experiment import load_kmod
 from nettax.experiment.load_sides import Elsewhere, Side, elsewhere, side
 from nettax.experiment.load_target import Target
 from nettax.experiment.load_watch import Sockets, Watch
@@ -55,6 +56,8 @@ class LoadRun:
     events: Events
     own_cost: OwnCost
     accounting: Accounting
+    parts: Mapping[str, Side] = field(default_factory=dict)
+    """Of a server in the kernel: by the function that ran a thread or a work item."""
 
     @property
     def opened(self) -> int:
@@ -92,7 +95,7 @@ def run(
         with (
             (directory / "stdout").open("wb") as out,
             (directory / "stderr").open("wb") as err,
-            Ledger(by_cgroup=True) as ledger,
+            Ledger(by_cgroup=True, functions=target.functions) as ledger,
         ):
             before = _Counts.take(target)
             child = host.spawn(
@@ -112,18 +115,19 @@ def run(
             _let_go(child, tool)
         result = _result(tool, job, _said(directory, tool), child.returncode)
         generator_id = cgroup.stat().st_ino
-    of_server = _members(interval, target.cgroup_id, before.processes | after.processes)
+    if target.functions:
+        of_server = [task for task in interval.charges if task.followed]
+        by_function = load_kmod.parts(interval, target.functions)
+        charges = Charges.total(by_function.values())
+    else:
+        of_server = _members(interval, target.cgroup_id, before.processes | after.processes)
+        by_function = {}
+        charges = _charges(interval, target.cgroup_id, of_server)
     of_generator = _members(interval, generator_id, frozenset())
     both = [*of_server, *of_generator]
     apart = bool(interval.accounting.interrupts_apart)
-    server = side(
-        of_server,
-        _charges(interval, target.cgroup_id, of_server),
-        after.usage - before.usage,
-        watch.placed("server"),
-        result.elapsed_ns,
-        apart,
-    )
+    usage, placed = after.usage - before.usage, watch.placed("server")
+    server = side(of_server, charges, usage, placed, result.elapsed_ns, apart)
     generator = side(
         of_generator,
         _charges(interval, generator_id, of_generator),
@@ -149,6 +153,10 @@ def run(
         events=interval.events,
         own_cost=interval.own_cost,
         accounting=interval.accounting,
+        parts={
+            name: side((), charges, usage, placed, result.elapsed_ns, apart)
+            for name, charges in by_function.items()
+        },
     )
 
 

@@ -33,6 +33,8 @@ class Target:
     cgroup_id: int | None
     roots: frozenset[int]
     """Without a cgroup of its own: these processes, and what they forked."""
+    functions: range = range(0)
+    """Of a module's server, which is no process: its code. `pid` is then of who asks."""
 
     def tids(self) -> list[int]:
         """Its threads now."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from nettax.experiment.load_sides import Placed
 from nettax.experiment.load_target import Target
-from nettax.kernel import cpu_stat, proc_pid, tcp_sockets
+from nettax.kernel import cpu_stat, cpus, proc_pid, tcp_sockets
 
 __all__ = ["Sockets", "Watch"]
 
@@ -45,7 +45,10 @@ class Watch:
         self._quotas: dict[str, tuple[Path, ...]] = {}
         self._throttled: dict[str, int] = {}
         self._next = 0.0
-        self._quota("server", target.pid)
+        if target.functions:
+            self._cpus["server"] = set(cpus.online())
+        else:
+            self._quota("server", target.pid)
 
     def look(self) -> None:
         """Look, unless it is too soon."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 from nettax.errors import MissingFeature, NettaxError
-from nettax.kernel import bpf, cpus, percpu, proc_stat, programs, softnet
+from nettax.kernel import bpf, cpus, percpu, proc_stat, programs, softnet, vmlinux
 from nettax.kernel.accounting import accounting
 from nettax.kernel.cgroup import Cgroups
 from nettax.ledger.charges import FIELDS, Charges
@@ -22,6 +22,7 @@ __all__ = ["Ledger"]
 
 READ, ARM, DISARM = range(3)  # enum request in bpf/ledger.h
 CALLED = ("settle",)  # programs that are run by us, not by a tracepoint
+WORK = ("workqueue_execute_start", "workqueue_execute_end")
 MAX_CGROUPS = 4096
 MAX_TASKS = 16384  # accounts of live tasks and of those that exited since the last reading
 
@@ -48,6 +49,7 @@ class Ledger:
         *,
         cpus: Iterable[int] | None = None,
         follow: int | None = None,
+        functions: range = range(0),
         histograms: bool = False,
         time_programs: bool = False,
         toll: Toll | None = None,
@@ -62,18 +64,21 @@ class Ledger:
         """Say what to account for; nothing is loaded yet.
 
         `cpus`: account for these only (default: all online). `follow`: mark this task and what it
-        forks from now on. `histograms`: keep log2 run times. `time_programs`: have the kernel
-        time the ledger's own programs (needs CAP_SYS_ADMIN, and costs). `toll`: the calibration
-        to charge. `by_cgroup`: have the kernel also add up what the tasks of each cgroup are
-        charged. `keep_tasks`: False reads no task, and has the kernel forget each as it ends, so
-        that readings may be hours apart. `max_tasks`, `max_cgroups`: for how many there is room;
-        what finds none is told as such. `drop_every`: lose every Nth event, to test that it
-        shows. `raw_tracepoints`: do not try to attach by BTF. `moments`: for tests, a map's
-        descriptor: take the times of interrupts from there, where programs that were attached
-        before have left them.
+        forks from now on. `functions`: the addresses of a module's, say: charge what kernel threads
+        and work items spend in them to the function, in `cgroups` under its address, and mark who
+        runs them as followed; takes `by_cgroup`. `histograms`: keep log2 run times.
+        `time_programs`: have the kernel time the ledger's own programs (needs CAP_SYS_ADMIN, and
+        costs). `toll`: the calibration to charge. `by_cgroup`: have the kernel also add up what the
+        tasks of each cgroup are charged. `keep_tasks`: False reads no task, and has the kernel
+        forget each as it ends, so that readings may be hours apart. `max_tasks`, `max_cgroups`: for
+        how many there is room; what finds none is told as such. `drop_every`: lose every Nth event,
+        to test that it shows. `raw_tracepoints`: do not try to attach by BTF. `moments`: for tests,
+        a map's descriptor: take the times of interrupts from there, where programs that were
+        attached before have left them.
         """
         self._chosen = None if cpus is None else tuple(cpus)
         self._follow = follow
+        self._functions = functions
         self._want_histograms = histograms
         self._time_programs = time_programs
         self._toll = toll
@@ -91,11 +96,14 @@ class Ledger:
     def __enter__(self) -> Self:
         """Load, attach and arm.
 
-        :raises MissingFeature: no BTF, no libbpf, or a PREEMPT_RT kernel
+        :raises MissingFeature: no BTF, no libbpf, or a PREEMPT_RT kernel; with `functions`, one
+            whose BTF does not tell what its workers run
         :raises MissingPrivilege: CAP_BPF or CAP_PERFMON is lacking
         :raises UsageError: a CPU that is not online
         """
         programs.check_kernel()
+        if self._functions and vmlinux.member_offset("worker", "current_func") is None:
+            raise MissingFeature("this kernel's BTF does not tell what its workers run.")
         self.cpus = programs.online_of(self._chosen)
         if self._time_programs:
             self._stats_fd = bpf.enable_stats()
@@ -144,7 +152,10 @@ class Ledger:
         self._object, self._raw = programs.attached(
             "ledger",
             called=CALLED,
-            without=("sched_process_fork",) if self._follow is None else (),
+            without=(
+                *(("sched_process_fork",) if self._follow is None else ()),
+                *(() if self._functions else WORK),
+            ),
             raw=self._raw,
             constants={
                 "want_histograms": self._want_histograms,
@@ -152,6 +163,8 @@ class Ledger:
                 "forget_exited": not self._keep_tasks,
                 "drop_every": self._drop_every,
                 "followed_pid": self._follow or 0,
+                "functions_from": self._functions.start,
+                "functions_until": self._functions.stop,
                 "take_moments": self._moments is not None,
             },
             max_entries={

@@ -82,6 +82,7 @@ def _costs(run: LoadRun) -> str:
     total = sum((run.server.parts_ns, run.generator.parts_ns, *(ns for _, ns in others)))
     rows = [
         row("server", run.server),
+        *(row(f"  {name}", part) for name, part in run.parts.items()),
         row(run.tool, run.generator),
         *([name, "·", "·", us(ns), "·", "·", "·", us(ns)] for name, ns in others),
         ["all", *[""] * (len(columns) - 1), us(total)],
@@ -185,6 +186,7 @@ def _run(run: LoadRun) -> dict[str, Any]:
             },
         },
         "server": _side(run.server),
+        "server_functions": {name: _side(part) for name, part in run.parts.items()},
         "generator": _side(run.generator),
         "elsewhere": asdict(run.elsewhere),
         "connections_opened": run.opened,

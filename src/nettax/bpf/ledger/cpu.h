@@ -12,6 +12,10 @@ const volatile bool by_cgroup = false;	   /* sum up what the tasks of each cgrou
 const volatile bool forget_exited = false; /* keep no account of a task after its end */
 const volatile __u32 drop_every = 0;	   /* tests: lose every Nth event */
 const volatile __u32 followed_pid = 0;	   /* mark this task and its descendants */
+/* Functions from here until there (0: none): what kernel threads and work items spend in them is
+ * charged to the function's address, as if that were a cgroup; and who runs them is marked. */
+const volatile __u64 functions_from = 0;
+const volatile __u64 functions_until = 0;
 
 __u64 tasks_created = 0;
 
@@ -38,11 +42,14 @@ struct cpu {
 	__u64 interrupts0;
 	__s64 vector0[NR_VECTORS];
 	__s64 trigger0[NR_TRIGGERS];
+	__s64 vector1[NR_VECTORS]; /* when it ends: of one moment, as softirqs go on meanwhile */
+	__s64 trigger1[NR_TRIGGERS];
 	__u64 clock0;
 	__s64 waived0;
 	__u32 kind;
 	/* the exits of a hard IRQ and a softirq that were under way at arming are expected */
-	bool booking; /* a softirq is over, but not all of it booked */
+	bool booking;  /* a softirq is over, but not all of it booked */
+	bool changing; /* the same of a slice, in a task that goes on */
 	bool hard_grace;
 	bool soft_grace;
 	__u64 dropped;

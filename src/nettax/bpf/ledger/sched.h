@@ -34,7 +34,7 @@ int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev, struct task_s
 	if (key.pid != c->task.pid || (key.pid && key.start_ns != c->task.start_ns))
 		infer_switch(c, &key, account, charged, &m);
 	if (account)
-		account->cgroup = READ(prev, cgroups, dfl_cgrp, kn, id);
+		name_payer(account, prev);
 	cgroup = cgroup_of(account);
 	close_slice(c, account, cgroup, &m);
 	if (cgroup)

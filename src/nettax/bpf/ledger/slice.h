@@ -38,12 +38,10 @@ static __always_inline void look_at_clock(struct moment *m, struct task_struct *
 /* Charge the softirqs completed since the slice began, by vector and by trigger. */
 static __always_inline void charge_softirqs(struct cpu *c, struct charges *to)
 {
-	struct cpu_totals *t = &c->totals;
-
 	for (int i = 0; i < NR_VECTORS; i++)
-		to->softirq_ns[i] += t->softirq_ns[i] - c->vector0[i];
+		to->softirq_ns[i] += c->vector1[i] - c->vector0[i];
 	for (int i = 0; i < NR_TRIGGERS; i++)
-		to->trigger_ns[i] += t->trigger_ns[i] - c->trigger0[i];
+		to->trigger_ns[i] += c->trigger1[i] - c->trigger0[i];
 }
 
 /* Charge the slice that ends at m, given its length and what of it was own and hard IRQs. */
@@ -80,6 +78,10 @@ static __always_inline void close_slice(struct cpu *c, struct task_account *acco
 	__s64 own = slice - hard - soft;
 	bool victim = c->kind == KIND_TASK;
 
+	if (soft) {
+		__builtin_memcpy(c->vector1, t->softirq_ns, sizeof(c->vector1));
+		__builtin_memcpy(c->trigger1, t->trigger_ns, sizeof(c->trigger1));
+	}
 	if (c->kind == KIND_IDLE) {
 		t->idle_ns += own;
 		t->idle_interrupted_ns += hard + soft;
@@ -87,7 +89,7 @@ static __always_inline void close_slice(struct cpu *c, struct task_account *acco
 		t->own_ns += own;
 		t->stolen_hardirq_ns += hard;
 		for (int i = 0; soft && i < NR_VECTORS; i++)
-			t->stolen_softirq_ns[i] += t->softirq_ns[i] - c->vector0[i];
+			t->stolen_softirq_ns[i] += c->vector1[i] - c->vector0[i];
 	} else if (c->kind < NR_KTHREADS) {
 		own += soft; /* softirqs are what a network kernel thread is there for */
 		add_at(t->kthread_ns, c->kind, own);
@@ -100,8 +102,8 @@ static __always_inline void close_slice(struct cpu *c, struct task_account *acco
 	if (cgroup)
 		charge_slice(c, cgroup, m, slice, own, hard, soft && victim);
 	if (soft) {
-		__builtin_memcpy(c->vector0, t->softirq_ns, sizeof(c->vector0));
-		__builtin_memcpy(c->trigger0, t->trigger_ns, sizeof(c->trigger0));
+		__builtin_memcpy(c->vector0, c->vector1, sizeof(c->vector0));
+		__builtin_memcpy(c->trigger0, c->trigger1, sizeof(c->trigger0));
 	}
 	c->t0 = m->now;
 	c->h0 = m->hard_ns;

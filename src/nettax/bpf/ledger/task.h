@@ -36,6 +36,37 @@ static __always_inline struct task_key key_of(struct task_struct *task)
 	return key;
 }
 
+/* The function that a kernel thread is there for, or a worker's present item: if it is among those
+ * that are followed; or 0. It is known once the thread runs. */
+static __always_inline __u64 followed_function(struct task_struct *task)
+{
+	__u32 flags = READ(task, flags);
+	struct kthread *thread;
+	struct worker *worker;
+	__u64 function;
+
+	if (!(flags & PF_KTHREAD))
+		return 0;
+	thread = (struct kthread *)BPF_CORE_READ(task, worker_private);
+	if (flags & PF_WQ_WORKER) {
+		worker = (struct worker *)BPF_CORE_READ(thread, data);
+		function = (__u64)BPF_CORE_READ(worker, current_func);
+	} else {
+		function = (__u64)BPF_CORE_READ(thread, threadfn);
+	}
+	return function >= functions_from && function < functions_until ? function : 0;
+}
+
+/* To whom the task's time goes from now on: its cgroup, or a function that is followed. */
+static __always_inline void name_payer(struct task_account *account, struct task_struct *task)
+{
+	__u64 function = functions_until ? followed_function(task) : 0;
+
+	if (function)
+		account->flags |= TASK_FOLLOWED;
+	account->cgroup = function ?: READ(task, cgroups, dfl_cgrp, kn, id);
+}
+
 static __noinline struct task_account *new_account(struct task_struct *task, struct task_key *key)
 {
 	struct task_account *account;
@@ -48,10 +79,10 @@ static __noinline struct task_account *new_account(struct task_struct *task, str
 	bpf_probe_read_kernel_str(account->comm, sizeof(account->comm), &task->comm);
 	account->tgid = READ(task, tgid);
 	account->billed_until = READ(task, se.sum_exec_runtime);
-	account->cgroup = READ(task, cgroups, dfl_cgrp, kn, id);
 	account->kind = READ(task, flags) & PF_KTHREAD ? kind_of(account->comm) : KIND_TASK;
 	if (followed_pid && key->pid == followed_pid)
 		account->flags = TASK_FOLLOWED;
+	name_payer(account, task);
 	return account;
 }
 

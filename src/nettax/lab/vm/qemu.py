@@ -12,9 +12,11 @@ from pathlib import Path
 
 from nettax.errors import MissingFeature
 
-__all__ = ["PORTS", "PROGRAM", "Emulator", "Machine", "installed"]
+__all__ = ["COUNTS_ON_SEVERAL", "PORTS", "PROGRAM", "Emulator", "Machine", "installed"]
 
 PROGRAM = "qemu-system-x86_64"
+COUNTS_ON_SEVERAL = (10, 0)
+"""From this version on -icount works with more than one CPU; in 7.2 it hangs."""
 PORTS = ("control", "signals", "stdin", "stdout", "stderr")
 """The virtio ports that agent.sh opens."""
 
@@ -76,7 +78,6 @@ class Machine:
         Emulation in software (TCG) only, whatever the host has: what is measured in the guest, and
         how long it takes, is then the same everywhere.
         """
-        # With more than one CPU, icount hangs in QEMU 7.2.
         engine = "tcg,thread=single" if self.exact else "tcg,thread=multi"
         words = [
             *self.emulator.words,
