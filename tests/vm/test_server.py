@@ -27,15 +27,17 @@ def serving(*parameters: str) -> Module:
     return Module(SOURCE, parameters)
 
 
+@pytest.mark.parametrize("protocol", ["echo", "http"])
 @pytest.mark.parametrize("mode", MODES)
-def test_unloaded_with_live_connections(mode: str) -> None:
-    """50 times: threads and slabs are as after the first rounds."""
-    module = build.built(kernels.find("6.1"), serving()).files[0]
-    with Vm() as vm:
-        found = said(vm, "stop", str(module), "50", f"mode={mode}")
+def test_unloaded_with_live_connections(mode: str, protocol: str, series: str) -> None:
+    """50 times: what is in use is as after the first rounds."""
+    module = build.built(kernels.find(series), serving()).files[0]
+    with Vm(series, append="slab_nomerge") as vm:
+        found = said(vm, "stop", str(module), "50", f"mode={mode}", f"protocol={protocol}")
+    print("in use:", found)
     assert found["wrong"] == []
-    for first, last in zip(found["counts"][9], found["counts"][-1], strict=True):
-        assert last - first < 40, "not one for each of 40 rounds, let alone each connection"
+    for name, before in found["before"].items():
+        assert found["after"][name] - before < 40, f"{name}: not one for each of 40 rounds"
 
 
 @pytest.mark.parametrize(
@@ -43,12 +45,14 @@ def test_unloaded_with_live_connections(mode: str) -> None:
     [
         (("mode=kthread",), 400),
         (("mode=workqueue",), 256),
+        (("mode=workqueue-unbound",), 256),
         (("mode=workqueue", "max_active=512"), 400),
+        (("mode=workqueue-unbound", "max_active=512"), 400),
     ],
 )
-def test_held_connections(parameters: tuple[str, ...], answered: int) -> None:
+def test_held_connections(parameters: tuple[str, ...], answered: int, series: str) -> None:
     """A work item that waits is active, and 256 are by default: workqueue.h, WQ_DFL_ACTIVE."""
-    with Vm(cpus=1, modules=[serving(*parameters, "backlog=512")]) as vm:
+    with Vm(series, cpus=1, modules=[serving(*parameters, "backlog=512")]) as vm:
         assert said(vm, "held", "400") == answered
 
 
