@@ -131,7 +131,8 @@ static int open_listener(void)
 		sock_set_reuseaddr(listener->sk);
 	if (rcvbuf)
 		sock_set_rcvbuf(listener->sk, rcvbuf); /* before any window is announced */
-	error = kernel_bind(listener, (void *)&at, sizeof(at)); /* whose type differs by kernel */
+	/* Newer kernels take a struct sockaddr_unsized, older ones a struct sockaddr. */
+	error = kernel_bind(listener, (void *)&at, sizeof(at));
 	if (!error)
 		error = kernel_listen(listener, backlog);
 	if (error) {

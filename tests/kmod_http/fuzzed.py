@@ -130,7 +130,7 @@ def main() -> None:
     source = random.Random(int(seed))
     answers = driven(library)
     statuses: Counter[str] = Counter()
-    wrong = []
+    wrong: list[list[str]] = []
     inputs = bytes_sent = 0
     end = time.monotonic() + float(seconds)
     while time.monotonic() < end:
