@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.kmod_http import FUZZED, built
 
 from nettax.experiment import exact
 from nettax.lab.vm import Module, Vm, build, kernels
@@ -14,6 +15,7 @@ from nettax.lab.vm import Module, Vm, build, kernels
 pytestmark = [pytest.mark.full, pytest.mark.timeout(600)]
 SOURCE = Path(__file__).parents[2] / "kmod"
 SERVED = Path(__file__).with_name("served.py")
+TUNED = Path(__file__).with_name("tuned.py")
 MODES = ("kthread", "workqueue", "workqueue-unbound")
 
 
@@ -85,6 +87,48 @@ def test_http(mode: str, series: str) -> None:
         "slow": [408],
         "nothing": [],
     }
+
+
+def test_each_parameter_acts(series: str) -> None:
+    module = build.built(kernels.find(series), serving()).files[0]
+    with Vm(series, exact=True) as vm:
+        result = vm.run(["python3", "-IS", str(TUNED), str(module)])
+    assert result.code == 0, result.stderr.decode()
+    found = json.loads(result.stdout)
+    little, much = found.pop("rcvbuf")
+    assert little < 1 << 16 < 1 << 20 < much, "bytes"
+    idle, working = found.pop("work_us")
+    assert idle < 50 <= working, "ms of ten round trips, with 5 ms of work in each"
+    assert found == {
+        "mode": {
+            "kthread": [3, 0, 0],
+            "workqueue": [0, 3, 0],
+            "workqueue-unbound": [0, 0, 3],
+        },
+        "port, address": [True, True, False],
+        "namespace": [0, False],
+        "backlog": 5 + 1,
+        "nodelay": [10, 2],  # what Nagle's algorithm lets go at once, and all else
+        "cork": 1,
+        "max_active": 3,
+        "reuseaddr": [False, True],
+        "timeout_ms": ["408", True],
+        "stats": [3, 4, 1, 0, 0, 0, True],
+        "refused": [1] * 6,
+    }
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_requests_of_which_few_are_right(mode: str, series: str, tmp_path: Path) -> None:
+    """For a minute of the guest's time; it answers as its text does outside the kernel."""
+    library = built(tmp_path, "-DLIBRARY", "-shared", "-fPIC")
+    with Vm(series, exact=True, modules=[serving("protocol=http", f"mode={mode}")]) as vm:
+        result = vm.run(["python3", "-S", str(FUZZED), str(library), "60", "7"])
+    assert result.code == 0, result.stderr.decode()
+    found = json.loads(result.stdout)
+    print(found)
+    assert found["wrong"] == []
+    assert found["inputs"] > 50
 
 
 def test_what_each_mode_costs() -> None:

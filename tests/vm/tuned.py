@@ -97,8 +97,8 @@ def port_and_address() -> object:
 
 def namespace() -> object:
     """It listens where it was loaded, and nowhere else."""
-    inside = f"import socket; socket.create_connection({AT}).close()"
-    steps = f"ip link set lo up && insmod {MODULE} && python3 -IS -c '{inside}'"
+    inside = "import socket; socket.create_connection(('{}', {})).close()".format(*AT)
+    steps = f'ip link set lo up && insmod {MODULE} && python3 -IS -c "{inside}"'
     run = subprocess.run(["unshare", "-n", "sh", "-c", steps])
     outside = reachable(AT)
     subprocess.run(["rmmod", "nettax_server"], check=True)
