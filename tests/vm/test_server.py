@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,36 @@ def test_requests_of_which_few_are_right(mode: str, series: str, tmp_path: Path)
     print(found)
     assert found["wrong"] == []
     assert found["inputs"] > 50
+
+
+def test_on_ones_own_host(series: str) -> None:
+    """As its user: the guest is the host, to which headers are given where packages put them."""
+    module = build.built(kernels.find(series), serving()).files[0]
+    nettax = f"{sys.executable} -m nettax kmod"
+    steps = f"""
+        mkdir -p /lib/modules/{kernels.find(series).release}
+        ln -s {kernels.find(series).headers} /lib/modules/{kernels.find(series).release}/build
+        mount -t debugfs none /sys/kernel/debug
+        {nettax} build && {nettax} load </dev/null
+        {nettax} load --yes mode=workqueue protocol=http && curl -s http://127.0.0.1:8081/
+        {nettax} load; {nettax} load mode=x; {nettax} status --json
+        {nettax} unload && {nettax} status; {nettax} unload; {nettax} load -y mode=x
+    """
+    with Vm(series) as vm:
+        result = vm.run(["sh", "-c", steps])
+    said = result.stdout.decode().splitlines()
+    assert said[0] == str(module)
+    assert said[1] == "The kernel answers."
+    status = json.loads("\n".join(said[2:-1]))
+    assert status["parameters"]["mode"] == "workqueue"
+    assert (status["stats"]["accepted"], status["stats"]["messages"]) == (1, 1)
+    assert said[-1] == "not loaded"
+    errors = result.stderr.decode()
+    assert "can crash or corrupt the whole host" in errors
+    assert errors.count("Aborted!") == 1, "nobody said yes"
+    assert errors.count("is loaded: unload it first") == 2
+    assert errors.count("nettax_server is not loaded") == 1
+    assert "insmod failed" in errors
 
 
 def test_what_each_mode_costs() -> None:
