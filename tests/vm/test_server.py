@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ import pytest
 from tests.kmod_http import FUZZED, built
 
 from nettax.experiment import exact
+from nettax.lab import kmod
 from nettax.lab.vm import Module, Vm, build, kernels
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(600)]
 SOURCE = Path(__file__).parents[2] / "kmod"
 SERVED = Path(__file__).with_name("served.py")
+STATS = "/sys/kernel/debug/nettax_server/stats"
 TUNED = Path(__file__).with_name("tuned.py")
 MODES = ("kthread", "workqueue", "workqueue-unbound")
 
@@ -88,6 +91,52 @@ def test_http(mode: str, series: str) -> None:
         "slow": [408],
         "nothing": [],
     }
+
+
+CLIENTS = {
+    "curl": "curl -sS -d @/usr/bin/env -o /dev/null -w %{http_code} URL; curl -sSi URL URL URL",
+    "python": """python3 -IS -c 'if True:
+        from http.client import HTTPConnection
+        each = HTTPConnection("127.0.0.1", 8081)
+        for number in range(100):
+            each.request(("GET", "POST")[number % 2], "/", body=bytes(number % 2))
+            answer = each.getresponse()
+            print(answer.status, len(answer.read()), answer.will_close)'""",
+    "ab": "ab -q -k -n 1000 -c 20 URL",
+    "ab, closing": "ab -q -n 300 -c 20 URL",
+    "h2load": "h2load --h1 -n 1000 -c 10 -m 8 URL",
+    "wrk": "wrk -d 2 -t 1 -c 10 URL",
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_real_clients(mode: str, series: str) -> None:
+    """None sees a fault, and the server has counted what they count."""
+    if missing := [name for name in ("curl", "ab", "h2load", "wrk") if not shutil.which(name)]:
+        pytest.skip(f"needs {', '.join(missing)}")
+    said = {}
+    with Vm(series, modules=[serving("protocol=http", f"mode={mode}")]) as vm:
+        for name, command in CLIENTS.items():
+            result = vm.run(["sh", "-c", command.replace("URL", "http://127.0.0.1:8081/")])
+            said[name] = result.stdout.decode()
+            assert result.code == 0, (name, result.stderr.decode())
+        vm.run(["mount", "-t", "debugfs", "none", "/sys/kernel/debug"])
+        stats = kmod.parse_stats(vm.run(["cat", STATS]).stdout.decode())
+    assert said["curl"].startswith("405")
+    assert said["curl"].count("HTTP/1.1 200 OK") == said["curl"].count("The kernel answers.") == 3
+    assert said["python"] == "200 20 False\n405 18 False\n" * 50
+    for name, count in (("ab", 1000), ("ab, closing", 300)):
+        assert f"Complete requests:      {count}\n" in said[name]
+        assert "Failed requests:        0\n" in said[name]
+        assert "Non-2xx" not in said[name]
+    assert "1000 succeeded, 0 failed, 0 errored, 0 timeout" in said["h2load"]
+    assert "status codes: 1000 2xx" in said["h2load"]
+    assert "Socket errors" not in said["wrk"]
+    assert "Non-2xx" not in said["wrk"]
+    wrk = int(said["wrk"].partition(" requests in")[0].split()[-1])
+    least = 4 + 100 + 1000 + 300 + 1000 + wrk
+    assert least <= stats["messages"] <= least + 10 + 20, "what was under way at the end"
+    assert stats["refused"] == 1 + 50
 
 
 def test_each_parameter_acts(series: str) -> None:
