@@ -42,8 +42,11 @@ def test_unloaded_with_live_connections(mode: str, protocol: str, series: str) -
         found = said(vm, "stop", str(module), "50", f"mode={mode}", f"protocol={protocol}")
     print("in use:", found)
     assert found["wrong"] == []
-    for name, before in found["before"].items():
-        assert found["after"][name] - before < 40, f"{name}: not one for each of 40 rounds"
+    more = {name: found["after"][name] - before for name, before in found["before"].items()}
+    # A CPU keeps up to 64 heads of packets at hand, and loading alone leaves some small objects.
+    for name in ("skbuff_head_cache", "kmalloc"):
+        assert more.pop(name) < 1000, f"{name}: not one for each of 2000 connections"
+    assert max(more.values()) < 40, f"{more}: not one for each of 40 rounds"
 
 
 @pytest.mark.parametrize(
