@@ -43,7 +43,8 @@ def test_unloaded_with_live_connections(mode: str, protocol: str, series: str) -
     print("in use:", found)
     assert found["wrong"] == []
     more = {name: found["after"][name] - before for name, before in found["before"].items()}
-    # A CPU keeps up to 64 heads of packets at hand, and loading alone leaves some small objects.
+    # A CPU keeps up to 64 heads of packets at hand; and all that runs in the guest takes kmalloc's,
+    # some hundreds more or less, connections or none.
     for name in ("skbuff_head_cache", "kmalloc"):
         assert more.pop(name) < 1000, f"{name}: not one for each of 2000 connections"
     assert max(more.values()) < 40, f"{more}: not one for each of 40 rounds"
