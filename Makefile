@@ -33,7 +33,7 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/clang-format --dry-run --Werror src/nettax/bpf/*.[ch] src/nettax/bpf/*/*.h src/nettax/native/*.[ch] src/nettax/native/*/*.[ch] src/nettax/servers/*.[ch]
+	$(BIN)/clang-format --dry-run --Werror src/nettax/bpf/*.[ch] src/nettax/bpf/*/*.h src/nettax/native/*.[ch] src/nettax/native/*/*.[ch] src/nettax/servers/*.[ch] kmod/*.[ch]
 
 docs: setup
 	$(BIN)/sphinx-build -W -n -q -b html docs build/docs

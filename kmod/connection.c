@@ -15,13 +15,19 @@
 #include <linux/kthread.h>
 #include <linux/ktime.h>
 #include <linux/mutex.h>
-#include <linux/percpu.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/tcp.h>
 #include <net/sock.h>
 
 #include "server.h"
+
+/* Newer kernels want it said; to older ones it goes without saying. */
+#ifdef HAVE_WQ_PERCPU
+#define PER_CPU WQ_PERCPU
+#else
+#define PER_CPU 0
+#endif
 
 static DEFINE_MUTEX(lock);
 static LIST_HEAD(live);
@@ -32,7 +38,7 @@ static struct kmem_cache *cache;
 
 int connections_prepare(void)
 {
-	unsigned int flags = settings.mode == MODE_WORKQUEUE_UNBOUND ? WQ_UNBOUND : 0;
+	unsigned int flags = settings.mode == MODE_WORKQUEUE_UNBOUND ? WQ_UNBOUND : PER_CPU;
 
 	/* A cache of our own: its end complains of what was not freed. */
 	cache = KMEM_CACHE(connection, 0);
@@ -53,7 +59,8 @@ void connections_stop(void)
 	struct connection *conn;
 
 	mutex_lock(&lock);
-	list_for_each_entry(conn, &live, node) kernel_sock_shutdown(conn->sock, SHUT_RDWR);
+	list_for_each_entry(conn, &live, node)
+		kernel_sock_shutdown(conn->sock, SHUT_RDWR);
 	mutex_unlock(&lock);
 	if (queue)
 		destroy_workqueue(queue); /* runs what is still queued, too */
@@ -69,12 +76,12 @@ static void end(struct connection *conn)
 	mutex_unlock(&lock);
 	sock_release(conn->sock);
 	kmem_cache_free(cache, conn);
-	stat_add(ended, 1);
+	stat_add(STAT_ENDED, 1);
 }
 
 static void run(struct connection *conn)
 {
-	stat_add(start_delay_ns, ktime_get_ns() - conn->accepted_ns);
+	stat_add(STAT_START_DELAY_NS, ktime_get_ns() - conn->accepted_ns);
 	if (settings.protocol == PROTOCOL_HTTP)
 		http_serve(conn);
 	else
@@ -100,10 +107,10 @@ void connection_start(struct socket *sock)
 	struct connection *conn = kmem_cache_alloc(cache, GFP_KERNEL);
 	struct task_struct *thread;
 
-	stat_add(accepted, 1);
+	stat_add(STAT_ACCEPTED, 1);
 	if (!conn) {
-		stat_add(start_errors, 1);
-		stat_add(ended, 1);
+		stat_add(STAT_START_ERRORS, 1);
+		stat_add(STAT_ENDED, 1);
 		sock_release(sock);
 		return;
 	}
@@ -126,7 +133,7 @@ void connection_start(struct socket *sock)
 		started++;
 		return;
 	}
-	stat_add(start_errors, 1);
+	stat_add(STAT_START_ERRORS, 1);
 	end(conn);
 }
 
@@ -143,7 +150,7 @@ int connection_receive(struct connection *conn, void *to, size_t size, long time
 	WRITE_ONCE(conn->sock->sk->sk_rcvtimeo, timeout);
 	got = kernel_recvmsg(conn->sock, &message, &part, 1, size, 0);
 	if (got > 0)
-		stat_add(received_bytes, got);
+		stat_add(STAT_RECEIVED_BYTES, got);
 	return got;
 }
 
@@ -158,7 +165,7 @@ int connection_send(struct connection *conn, struct kvec *parts, size_t count)
 		size += parts[i].iov_len;
 	sent = kernel_sendmsg(conn->sock, &message, parts, count, size);
 	if (sent > 0)
-		stat_add(sent_bytes, sent);
+		stat_add(STAT_SENT_BYTES, sent);
 	return sent == size ? 0 : -EPIPE;
 }
 

@@ -5,7 +5,6 @@
  */
 #include <linux/jiffies.h>
 #include <linux/kernel.h>
-#include <linux/percpu.h>
 #include <linux/tcp.h>
 #include <linux/time.h>
 #include <linux/timekeeping.h>
@@ -65,21 +64,21 @@ static int answer(struct connection *conn, int status, const struct request *req
 
 	time64_to_tm(ktime_get_real_seconds(), 0, &now);
 	parts[0].iov_base = head;
-	parts[0].iov_len =
-	    scnprintf(head, sizeof(head),
-		      "HTTP/1.1 %d %s\r\n"
-		      "Date: %.3s, %02d %.3s %ld %02d:%02d:%02d GMT\r\n"
-		      "Content-Type: text/plain\r\n"
-		      "Content-Length: %zu\r\n"
-		      "%s%s\r\n",
-		      status, reason(status), days + 3 * now.tm_wday, now.tm_mday,
-		      months + 3 * now.tm_mon, now.tm_year + 1900, now.tm_hour, now.tm_min,
-		      now.tm_sec, strlen(text), status == 405 ? "Allow: GET, HEAD\r\n" : "", keep);
+	parts[0].iov_len = scnprintf(head, sizeof(head),
+				     "HTTP/1.1 %d %s\r\n"
+				     "Date: %.3s, %02d %.3s %ld %02d:%02d:%02d GMT\r\n"
+				     "Content-Type: text/plain\r\n"
+				     "Content-Length: %zu\r\n"
+				     "%s%s\r\n",
+				     status, reason(status), days + 3 * now.tm_wday, now.tm_mday,
+				     months + 3 * now.tm_mon, now.tm_year + 1900, now.tm_hour,
+				     now.tm_min, now.tm_sec, strlen(text),
+				     status == 405 ? "Allow: GET, HEAD\r\n" : "", keep);
 	parts[1].iov_base = (void *)text;
 	parts[1].iov_len = strlen(text);
-	stat_add(messages, 1);
+	stat_add(STAT_MESSAGES, 1);
 	if (status != 200)
-		stat_add(refused, 1);
+		stat_add(STAT_REFUSED, 1);
 	return connection_send(conn, parts, request && request->head_only ? 1 : 2);
 }
 
@@ -127,7 +126,7 @@ static long read_head(struct exchange *exchange)
 			return search.line ? -431 : -414;
 		got = receive(exchange, buffer + exchange->have, SERVER_BUFFER - exchange->have);
 		if (got == -EAGAIN && exchange->have) {
-			stat_add(timeouts, 1);
+			stat_add(STAT_TIMEOUTS, 1);
 			return -408;
 		}
 		if (got <= 0)
@@ -159,7 +158,7 @@ static int read_body(struct exchange *exchange, const struct request *request)
 			return 0;
 		got = receive(exchange, buffer, SERVER_BUFFER);
 		if (got == -EAGAIN) {
-			stat_add(timeouts, 1);
+			stat_add(STAT_TIMEOUTS, 1);
 			return -408;
 		}
 		if (got <= 0)

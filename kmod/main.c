@@ -11,7 +11,6 @@
 #include <linux/kthread.h>
 #include <linux/module.h>
 #include <linux/nsproxy.h>
-#include <linux/percpu.h>
 #include <linux/string.h>
 #include <net/net_namespace.h>
 #include <net/sock.h>
@@ -39,13 +38,11 @@ MODULE_PARM_DESC(port, "port to listen at; 0 takes a free one (8081)");
 
 static int max_active;
 module_param(max_active, int, 0444);
-MODULE_PARM_DESC(max_active, "work items that run at a time on a CPU, for workqueue, or in all, "
-			     "for workqueue-unbound; 0 is the kernel's default (0)");
+MODULE_PARM_DESC(max_active, "work items that run at a time; 0 is the kernel's default (0)");
 
 static int backlog = 128;
 module_param(backlog, int, 0444);
-MODULE_PARM_DESC(backlog, "connections that may wait to be accepted; net.core.somaxconn "
-			  "also bounds them (128)");
+MODULE_PARM_DESC(backlog, "connections that may wait to be accepted, and one (128)");
 
 static bool nodelay = true;
 module_param(nodelay, bool, 0444);
@@ -69,8 +66,7 @@ MODULE_PARM_DESC(work_us, "CPU time that each message takes besides, in us, up t
 
 static uint timeout_ms = 10000;
 module_param(timeout_ms, uint, 0444);
-MODULE_PARM_DESC(timeout_ms, "how long a request may take to come, and an answer to be taken: "
-			     "http, 1 to 3600000 (10000)");
+MODULE_PARM_DESC(timeout_ms, "http: time for a request, and for an answer to be taken (10000)");
 
 struct server_settings settings;
 static struct socket *listener;
@@ -113,7 +109,7 @@ static int check_settings(void)
 	return 0;
 }
 
-static int listen(void)
+static int open_listener(void)
 {
 	struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(port)};
 	int error;
@@ -135,7 +131,8 @@ static int listen(void)
 		sock_set_reuseaddr(listener->sk);
 	if (rcvbuf)
 		sock_set_rcvbuf(listener->sk, rcvbuf); /* before any window is announced */
-	error = kernel_bind(listener, (struct sockaddr *)&at, sizeof(at));
+	/* Newer kernels take a struct sockaddr_unsized, older ones a struct sockaddr. */
+	error = kernel_bind(listener, (void *)&at, sizeof(at));
 	if (!error)
 		error = kernel_listen(listener, backlog);
 	if (error) {
@@ -154,7 +151,7 @@ static int accept_all(void *unused)
 		if (!error) {
 			connection_start(sock);
 		} else if (!READ_ONCE(stopping)) {
-			stat_add(accept_errors, 1);
+			stat_add(STAT_ACCEPT_ERRORS, 1);
 			if (error != -ECONNABORTED)
 				msleep(20); /* of memory, mostly: some may be free by then */
 		}
@@ -170,7 +167,7 @@ static int __init server_init(void)
 
 	if (error)
 		return error;
-	error = listen();
+	error = open_listener();
 	if (error)
 		return error;
 	error = connections_prepare();

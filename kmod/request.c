@@ -130,9 +130,12 @@ static int parse_line(struct request *request, struct span line)
 	if (!split(&line, ' ', &method) || !is_token(method) || !split(&line, ' ', &target) ||
 	    !target.length)
 		return 400;
-	for (i = 0; i < target.length; i++)
-		if (target.at[i] <= ' ' || target.at[i] == 0x7f) /* a signed char above 127 too */
+	for (i = 0; i < target.length; i++) {
+		unsigned char c = target.at[i]; /* a char has a sign until Linux 6.2 */
+
+		if (c <= ' ' || c >= 0x7f)
 			return 400;
+	}
 	if (line.length != 8 || memcmp(line.at, "HTTP/", 5) || !is_digit(line.at[5]) ||
 	    line.at[6] != '.' || !is_digit(line.at[7]))
 		return 400;
@@ -286,8 +289,8 @@ static int chunk_byte(struct body *body, char c)
 	default: /* trailers, of which left is how much of an empty line is there: 0 is its begin */
 		if (++body->count > FEW)
 			return 431;
-		if (c == '\n' && !(body->left & 1))
-			return 400; /* no CR before it */
+		if ((c == '\n') != (body->left & 1))
+			return 400; /* one of CR and LF without the other */
 		if (c == '\n' && body->left == 1)
 			body->part = PART_NONE;
 		/* 0: a line begins; 1: CR, it was empty; 2: it was not; 3: then a CR came */

@@ -16,7 +16,7 @@
 #include <strings.h>
 #endif
 
-#define REQUEST_BODY_MOST (1UL << 20) /* bytes */
+#define REQUEST_BODY_MOST (1024UL * 1024) /* bytes */
 
 /* A search for the end of a head, which goes on where it was as more bytes come. */
 struct head_search {

@@ -5,6 +5,7 @@
 
 #include <linux/list.h>
 #include <linux/net.h>
+#include <linux/percpu.h>
 #include <linux/types.h>
 #include <linux/workqueue.h>
 
@@ -49,27 +50,31 @@ void connection_work(void);
 void echo_serve(struct connection *conn);
 void http_serve(struct connection *conn);
 
-/* stats.c: counters, one set for each CPU, summed when they are read */
-#define SERVER_STATS(X)                                                                            \
-	X(accepted)	  /* connections */                                                        \
-	X(ended)	  /* of them */                                                            \
-	X(accept_errors)  /* accept() failed, other than by the server's end */                    \
-	X(start_errors)	  /* closed at once: no memory, no thread */                               \
-	X(start_delay_ns) /* from accept() until someone ran it, summed over connections */        \
-	X(messages)	  /* pieces echoed, or requests answered */                                \
-	X(refused)	  /* of these, requests answered by 4xx or 5xx */                          \
-	X(timeouts)	  /* requests that did not come in time */                                 \
-	X(received_bytes)                                                                          \
-	X(sent_bytes)
+/* stats.c: counters, one set for each CPU, summed when they are read; their names are there */
+enum server_stat {
+	STAT_ACCEPTED,	     /* connections */
+	STAT_ENDED,	     /* of them */
+	STAT_ACCEPT_ERRORS,  /* accept() failed, other than by the server's end */
+	STAT_START_ERRORS,   /* closed at once: no memory, no thread */
+	STAT_START_DELAY_NS, /* from accept() until someone ran it, summed over connections */
+	STAT_MESSAGES,	     /* pieces echoed, or requests answered */
+	STAT_REFUSED,	     /* of these, requests answered by 4xx or 5xx */
+	STAT_TIMEOUTS,	     /* requests that did not come in time */
+	STAT_RECEIVED_BYTES,
+	STAT_SENT_BYTES,
+	STAT_COUNT
+};
 
 struct server_stats {
-#define X(name) u64 name;
-	SERVER_STATS(X)
-#undef X
+	u64 values[STAT_COUNT];
 };
 
 DECLARE_PER_CPU(struct server_stats, server_stats);
-#define stat_add(name, value) this_cpu_add(server_stats.name, value)
+
+static inline void stat_add(enum server_stat stat, u64 value)
+{
+	this_cpu_add(server_stats.values[stat], value);
+}
 
 void stats_show(struct socket *listener);
 void stats_hide(void);

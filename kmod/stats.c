@@ -10,26 +10,37 @@
 
 DEFINE_PER_CPU(struct server_stats, server_stats);
 
+static const char *const names[] = {
+	[STAT_ACCEPTED] = "accepted",
+	[STAT_ENDED] = "ended",
+	[STAT_ACCEPT_ERRORS] = "accept_errors",
+	[STAT_START_ERRORS] = "start_errors",
+	[STAT_START_DELAY_NS] = "start_delay_ns",
+	[STAT_MESSAGES] = "messages",
+	[STAT_REFUSED] = "refused",
+	[STAT_TIMEOUTS] = "timeouts",
+	[STAT_RECEIVED_BYTES] = "received_bytes",
+	[STAT_SENT_BYTES] = "sent_bytes",
+};
+
+static_assert(ARRAY_SIZE(names) == STAT_COUNT);
+
 static struct dentry *directory;
 
 static int stats_file_show(struct seq_file *file, void *unused)
 {
 	const struct socket *listener = file->private;
-	struct server_stats sum = {};
-	int cpu;
+	size_t stat;
 
-	for_each_possible_cpu(cpu)
-	{
-		const struct server_stats *one = per_cpu_ptr(&server_stats, cpu);
-
-#define X(name) sum.name += READ_ONCE(one->name);
-		SERVER_STATS(X)
-#undef X
-	}
 	seq_printf(file, "port %u\n", inet_sk(listener->sk)->inet_num);
-#define X(name) seq_printf(file, #name " %llu\n", sum.name);
-	SERVER_STATS(X)
-#undef X
+	for (stat = 0; stat < STAT_COUNT; stat++) {
+		u64 sum = 0;
+		int cpu;
+
+		for_each_possible_cpu(cpu)
+			sum += READ_ONCE(per_cpu(server_stats, cpu).values[stat]);
+		seq_printf(file, "%s %llu\n", names[stat], sum);
+	}
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(stats_file);

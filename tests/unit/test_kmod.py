@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from click.testing import CliRunner
 
 from nettax.cli.kmod import command
+from nettax.errors import MissingFeature, UsageError
 from nettax.lab import kmod
 
 
@@ -27,3 +30,20 @@ def test_what_is_no_parameter() -> None:
 def test_status_where_it_is_not_loaded() -> None:
     assert CliRunner().invoke(command, ["status"]).output == "not loaded\n"
     assert '"loaded": false' in CliRunner().invoke(command, ["status", "--json"]).output
+
+
+def test_a_kernel_that_takes_no_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kmod, "_MODULES", tmp_path / "modules")
+    for refused in (kmod.check_loadable, kmod.built):
+        with pytest.raises(MissingFeature, match="takes no modules"):
+            refused()
+
+
+def test_once_loaded_and_once_unloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kmod, "_MODULES", tmp_path)
+    monkeypatch.setattr(kmod, "_LOADED", tmp_path)
+    with pytest.raises(UsageError, match="is loaded: unload it first"):
+        kmod.check_loadable()
+    monkeypatch.setattr(kmod, "_LOADED", tmp_path / "none")
+    with pytest.raises(UsageError, match="is not loaded"):
+        kmod.unload()

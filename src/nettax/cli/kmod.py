@@ -54,6 +54,7 @@ def load(yes: bool, parameters: Sequence[str]) -> None:
     for word in parameters:
         if "=" not in word:
             raise click.UsageError(f"{word!r} is no parameter: give it as NAME=VALUE.")
+    kmod.check_loadable()
     module = kmod.built(_say)
     click.echo(WARNING, err=True)
     if not yes:

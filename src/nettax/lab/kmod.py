@@ -16,10 +16,14 @@ from nettax.errors import MissingFeature, NettaxError, UsageError
 from nettax.host.privilege import require
 from nettax.lab.vm import build, kernels
 
-__all__ = ["NAME", "Status", "built", "load", "parse_stats", "source", "status", "unload"]
+__all__ = [
+    *("NAME", "Status", "built", "check_loadable", "load", "parse_stats", "source", "status"),
+    "unload",
+]
 
 NAME = "nettax_server"
 _LOADED = Path("/sys/module", NAME)
+_MODULES = Path("/proc/modules")
 _STATS = Path("/sys/kernel/debug", NAME, "stats")
 
 
@@ -51,9 +55,10 @@ def source() -> Path:
 def built(progress: Callable[[str], None] = lambda _: None) -> Path:
     """The module for the kernel that runs, built if it is not in the cache.
 
-    :raises MissingFeature: the kernel's headers, make or its compiler are missing.
+    :raises MissingFeature: the kernel takes no modules; its headers, make or compiler are missing.
     :raises NettaxError: it does not build.
     """
+    _check_modules()
     release = os.uname().release
     place = Path("/lib/modules", release)
     kernel = kernels.Kernel(release, Path("/boot", f"vmlinuz-{release}"), place)
@@ -66,16 +71,26 @@ def built(progress: Callable[[str], None] = lambda _: None) -> Path:
     return build.built(kernel, build.Module(source()), progress).files[0]
 
 
+def check_loadable() -> None:
+    """Return if this process may load it now.
+
+    :raises UsageError: it is loaded.
+    :raises MissingFeature: this kernel takes no modules.
+    :raises MissingPrivilege: this user may not.
+    """
+    _check_modules()
+    if _LOADED.exists():
+        raise UsageError(f"{NAME} is loaded: unload it first, nettax kmod unload")
+    require("CAP_SYS_MODULE", "load a module")
+
+
 def load(module: Path, parameters: Sequence[str]) -> None:
     """Load it into this kernel, to listen in this process's network namespace.
 
-    :raises UsageError: it is loaded.
-    :raises MissingPrivilege: this user may not.
+    :raises UsageError, Unsupported: as `check_loadable`.
     :raises NettaxError: the kernel refuses it, or its parameters.
     """
-    require("CAP_SYS_MODULE", "load a module")
-    if _LOADED.exists():
-        raise UsageError(f"{NAME} is loaded: unload it first, nettax kmod unload")
+    check_loadable()
     _run("insmod", str(module), *parameters, hint="\nThe kernel's log says more: dmesg | tail")
 
 
@@ -86,9 +101,9 @@ def unload() -> None:
     :raises MissingPrivilege: this user may not.
     :raises NettaxError: the kernel refuses.
     """
-    require("CAP_SYS_MODULE", "unload a module")
     if not _LOADED.exists():
         raise UsageError(f"{NAME} is not loaded.")
+    require("CAP_SYS_MODULE", "unload a module")
     _run("rmmod", NAME, hint="")
 
 
@@ -107,6 +122,14 @@ def status() -> Status | None:
 def parse_stats(text: str) -> dict[str, int]:
     """The counters by name: ``_ns``, ``_bytes``, and numbers of things."""
     return {name: int(value) for name, value in map(str.split, text.splitlines())}
+
+
+def _check_modules() -> None:
+    if not _MODULES.exists():
+        raise MissingFeature(
+            "this host's kernel takes no modules: it has no /proc/modules.\n"
+            "Run the server in the lab: nettax lab vm run --module …"
+        )
 
 
 def _run(*command: str, hint: str) -> None:
