@@ -107,8 +107,8 @@ def run(
                 stdout=out,
                 stderr=err,
             )
-            watch = Watch(target, child.pid)
-            _follow(child, job, ledger, watch, progress, tool, directory)
+            with Watch(target, child.pid) as watch:
+                _follow(child, job, ledger, watch, progress, tool, directory)
             interval = ledger.finish() - ledger.began
             after = _Counts.take(target)
             generator_usage = cpu_stat.usage(cgroup)

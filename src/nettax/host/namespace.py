@@ -93,6 +93,24 @@ def within(name: str) -> Iterator[None]:
 
 
 @contextmanager
+def beside(pid: int) -> Iterator[None]:
+    """Move the calling thread into the namespace of a process and back, if it is another.
+
+    :raises OSError: the process has ended, or the caller may not enter it.
+    """
+    there = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if os.path.samestat(os.fstat(there), _OWN.stat()):
+            yield
+        else:
+            with _returning():
+                syscalls.setns(there, syscalls.CLONE_NEWNET)
+                yield
+    finally:
+        os.close(there)
+
+
+@contextmanager
 def sysfs(name: str) -> Iterator[int]:
     """Give a directory descriptor of a /sys that shows the namespace's devices.
 
