@@ -38,8 +38,10 @@ lint: setup
 docs: setup
 	$(BIN)/sphinx-build -W -n -q -b html docs build/docs
 
+# Unit tests measure nothing, so they share the CPUs; the others come one by one.
 test: lint docs
-	$(BIN)/pytest -m 'not full'
+	$(BIN)/pytest -m 'not full' -n auto tests/unit
+	$(BIN)/pytest -m 'not full' --ignore tests/unit
 
 test-full: lint
 	@sh scripts/packages.sh dist clean lab
