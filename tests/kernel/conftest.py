@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from nettax.host import Host
-from nettax.kernel import proc_stat
+from nettax.kernel import proc_pid, proc_stat
 
 QUIET = 0.10  # of all CPUs' time
 _WHY_NOT = "" if os.geteuid() == 0 else "needs root: namespaces, cgroups and masks are changed"
@@ -47,21 +47,31 @@ def host() -> Iterator[Host]:
 
 
 @pytest.fixture
-def await_quiet() -> Callable[[], None]:
-    """Wait until somebody else's load has gone: a known answer is known of a quiet host only."""
+def await_quiet() -> Callable[..., None]:
+    """Wait until somebody else's load has gone: a known answer is known of a quiet host only.
+
+    Its argument is a process of the test's own, which may be busy.
+    """
     deadline = time.monotonic() + 20
 
-    def wait() -> None:
-        while (busy := busy_share(0.1)) > QUIET:
+    def wait(own: int | None = None) -> None:
+        while (busy := busy_share(0.2, own)) > QUIET:
             if time.monotonic() > deadline:
                 pytest.skip(f"this host has been busy for 20 s (now {busy:.0%})")
 
     return wait
 
 
-def busy_share(seconds: float) -> float:
-    """The share of all CPUs' time that was not idle."""
-    before = proc_stat.stat().total
+def busy_share(seconds: float, own: int | None = None) -> float:
+    """The share of all CPUs' time that was not idle, nor a process's own."""
+    ran, before = run_time(own), proc_stat.stat().total
     time.sleep(seconds)
     times = proc_stat.stat().total - before
-    return 1 - (times.idle_ns + times.iowait_ns) / times.wall_ns
+    busy_ns = times.wall_ns - times.idle_ns - times.iowait_ns - (run_time(own) - ran)
+    return busy_ns / times.wall_ns
+
+
+def run_time(pid: int | None) -> int:
+    """What the scheduler billed a process, in ns."""
+    stat = proc_pid.schedstat(pid) if pid else None
+    return stat.cpu_ns if stat else 0

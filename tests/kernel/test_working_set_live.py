@@ -94,12 +94,14 @@ def test_more_memory_than_there_is_is_refused() -> None:
         pass
 
 
-def test_time_taken_is_no_slowness_and_makes_up_the_loss(await_quiet: Callable[[], None]) -> None:
+def test_time_taken_is_no_slowness_and_makes_up_the_loss(
+    await_quiet: Callable[[int], None],
+) -> None:
     """A neighbour that computes takes half of the time, and of nothing else."""
     found = []
     with WorkingSet(CPU, 0) as canary:
         for _ in range(3):
-            await_quiet()
+            await_quiet(canary.pid)
             before = watch(canary, 0.2)
             with spawn(["sh", "-c", "while :; do :; done"], cpus=[CPU]) as neighbour:
                 try:
@@ -143,12 +145,12 @@ def apart(planted: list[Planted]) -> float:
 
 
 def test_a_loop_without_memory_loses_a_polluters_time_and_no_more(
-    await_quiet: Callable[[], None],
+    await_quiet: Callable[[int], None],
 ) -> None:
     planted = []
     with WorkingSet(CPU, 0) as canary:
         for _ in range(5):
-            await_quiet()
+            await_quiet(canary.pid)
             planted.append(plant(canary, "pollute"))
     assert -0.02 < apart(planted) < 0.05
     assert statistics.median(each.parts.slower for each in planted) == pytest.approx(0, abs=0.03)
@@ -156,14 +158,14 @@ def test_a_loop_without_memory_loses_a_polluters_time_and_no_more(
 
 @pytest.mark.full
 def test_planted_pollution_shows_as_slowness_and_its_time_as_direct_loss(
-    await_quiet: Callable[[], None],
+    await_quiet: Callable[[int], None],
 ) -> None:
     polluters, spinners = [], []
     with WorkingSet(CPU, 256 * MIB) as canary:
         for _ in range(12):
-            await_quiet()
+            await_quiet(canary.pid)
             polluters.append(plant(canary, "pollute"))
-            await_quiet()
+            await_quiet(canary.pid)
             spinners.append(plant(canary))
     polluted, spun = ([p.parts.slower for p in each] for each in (polluters, spinners))
     print([round(share, 3) for share in polluted], [round(share, 3) for share in spun])
