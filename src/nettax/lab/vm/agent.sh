@@ -116,8 +116,9 @@ while head=$(dd bs=64 count=1 iflag=fullblock 2>/dev/null <&3) && [ "$head" ]; d
 	echo started >&3
 	now
 	began=$ns
-	# In the foreground: a shell has background commands ignore SIGINT.
-	setsid /bin/sh guest <"$in" >"out.$token" 2>"err.$token"
+	# In the foreground: a shell has background commands ignore SIGINT. In a shell without children, as
+	# the end of one interrupts the opening of a pipe.
+	(exec setsid /bin/sh guest <"$in" >"out.$token" 2>"err.$token")
 	code=$?
 	now
 	rm -f pid tty "in.$token"
