@@ -30,6 +30,8 @@ class Kernel:
     """Modules that are not loaded and have a symbol of that name, and whether it is a function."""
     untold: tuple[str, ...] = ()
     """What the kernel does not tell, and why."""
+    unread: tuple[str, ...] = ()
+    """Why there are no headers, and how to have some; empty where there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +80,22 @@ def explain(symbol: str, kernel: Kernel) -> Explanation:
         "unknown",
         False,
         False,
-        (
-            "neither kallsyms nor the headers have it"
-            if kernel.headers
-            else "kallsyms does not have it, and there are no headers to look in (--headers)",
-            "a static function that the compiler inlined leaves no trace in either; "
-            "its sources would tell (--headers takes any directory)",
-        ),
+        _nowhere(kernel),
+    )
+
+
+def _nowhere(kernel: Kernel) -> tuple[str, ...]:
+    """Where a name is not, and where it was not looked for."""
+    if not kernel.headers:
+        return (
+            "kallsyms does not have it, so there is no function of this name to probe",
+            "whether it is a macro, an inline, or nothing at all, only headers tell",
+            *kernel.unread,
+        )
+    return (
+        "neither kallsyms nor the headers have it",
+        "a static function that the compiler inlined leaves no trace in either; "
+        "its sources would tell (--headers takes any directory)",
     )
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 
 import click
 
 from nettax.cli.trace.kernel import this_kernel
-from nettax.functions.backends import kprobe_refusal
+from nettax.functions.backends import in_the_lab, kprobe_refusal
 from nettax.functions.explain import explain
 from nettax.report.explain import text
 
@@ -17,21 +16,21 @@ EXAMPLES = """
 \b
 Examples:
   nettax trace explain kthread_run
-  nettax trace explain --headers /usr/src/linux-headers-6.1.0-56-amd64 queue_work
+  nettax trace explain --headers 6.12 queue_work
+  nettax trace explain --headers ~/mymodule my_helper
 """
 
 
 @click.command(epilog=EXAMPLES)
 @click.option(
     "--headers",
-    metavar="DIR",
+    metavar="DIR|KERNEL",
     multiple=True,
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Look for definitions here: unpacked headers, or a module's sources.",
+    help="Look for definitions here: headers, a module's sources; or Debian's of 6.1, 6.12.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One document.")
 @click.argument("symbols", nargs=-1, required=True, metavar="SYMBOL…")
-def command(headers: tuple[Path, ...], as_json: bool, symbols: tuple[str, ...]) -> None:
+def command(headers: tuple[str, ...], as_json: bool, symbols: tuple[str, ...]) -> None:
     """Whether a symbol can be probed, by what evidence not, and what to probe instead.
 
     A function, one that the compiler renamed or inlined, a macro, a static inline, notrace, on the
@@ -39,7 +38,7 @@ def command(headers: tuple[Path, ...], as_json: bool, symbols: tuple[str, ...]) 
     the calls are followed to functions that can be probed: each step is shown with its place, for
     what a definition calls is not always called.
     """
-    kernel = this_kernel(headers)
+    kernel = this_kernel(headers, lambda line: click.echo(f"nettax: {line}", err=True))
     found = [explain(symbol, kernel) for symbol in symbols]
     refusal = kprobe_refusal()
     if as_json:
@@ -53,4 +52,5 @@ def command(headers: tuple[Path, ...], as_json: bool, symbols: tuple[str, ...]) 
     for each in found:
         click.echo(text(each))
     if refusal:
-        click.echo(f"\n{refusal}.\nIn a kernel that has them: nettax lab vm run -- nettax trace …")
+        words = " ".join(["trace explain", *symbols])
+        click.echo(f"\n{refusal}.\nIn a kernel that has them: {in_the_lab(words)}")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from nettax.errors import NettaxError
+from nettax.errors import NettaxError, UsageError
 from nettax.functions.explain import Kernel, module_searcher
 from nettax.functions.headers import Headers
 from nettax.kernel.files import read_word
@@ -17,11 +18,21 @@ from nettax.kernel.module_file import module_files
 __all__ = ["this_kernel"]
 
 
-def this_kernel(headers: Iterable[Path]) -> Kernel:
+def this_kernel(headers: Iterable[str], tell: Callable[[str], None]) -> Kernel:
     """What the running kernel says of itself; headers are looked for where none are given.
 
+    `headers` are directories, or Debian's kernels as the lab takes them; `tell` is told what is
+    fetched, and that it is not this kernel's.
+
+    :raises UsageError: there is no such directory or kernel
     :raises MissingPrivilege: not even kallsyms may be read
+    :raises NettaxError: fetching failed
     """
+    roots = [_directory(each, tell) for each in headers]
+    unread: tuple[str, ...] = ()
+    if not roots:
+        roots = list(_found_headers())
+        unread = () if roots else _why_no_headers()
     untold: list[str] = []
     functions = None
     try:
@@ -36,13 +47,43 @@ def this_kernel(headers: Iterable[Path]) -> Kernel:
         blacklist = kprobe_blacklist()
     except NettaxError as error:
         untold.append(f"the kprobe blacklist is not told: {error}")
-    roots = list(headers) or list(_found_headers())
     lines = (read_word("/proc/modules") or "").splitlines()  # not there without CONFIG_MODULES
     loaded = frozenset(line.split()[0] for line in lines)
     modules = module_files(Path("/lib/modules", os.uname().release))
     searcher = module_searcher(modules, loaded, _exported(roots))
     return Kernel(
-        Kallsyms.read(), functions, blacklist, Headers(roots), loaded, searcher, tuple(untold)
+        Kallsyms.read(),
+        functions,
+        blacklist,
+        Headers(roots),
+        loaded,
+        searcher,
+        tuple(untold),
+        unread,
+    )
+
+
+def _directory(given: str, tell: Callable[[str], None]) -> Path:
+    """Where headers are: a directory, or those of a kernel of Debian's, fetched if need be."""
+    if (path := Path(given)).is_dir():
+        return path
+    if not re.match(r"\d+\.\d+", given):
+        raise UsageError(f"there is no directory {given}, and no series of kernels is called so")
+    from nettax.lab.vm import kernels
+
+    kernel = kernels.find(given, tell)
+    if kernel.release != os.uname().release:
+        tell(f"macros and inlines are those of Linux {kernel.release}, not of this kernel")
+    return kernels.with_headers(kernel, tell)
+
+
+def _why_no_headers() -> tuple[str, ...]:
+    release = os.uname().release
+    return (
+        f"this kernel's are not here: /lib/modules/{release}/build is not there, and the lab's "
+        "cache has none of it",
+        f"they may come by `apt-get install linux-headers-{release}`; Debian's of Linux 6.12, "
+        "fetched, are looked at with --headers 6.12",
     )
 
 
