@@ -12,6 +12,7 @@ from nettax.errors import MissingFeature, UsageError
 from nettax.functions.chains import CHAINS, FUNCTION_STAGES
 from nettax.functions.histogram import Histogram
 from nettax.functions.probes import Probes
+from nettax.host import Host
 from nettax.kernel import bpf, features, programs, vmlinux
 
 __all__ = ["BY", "Doubts", "Latency", "LatencyReading", "Stage"]
@@ -116,13 +117,15 @@ class Latency:
         by: str = "nothing",
         argument: int = 1,
         backend: str | None = None,
+        host: Host | None = None,
         raw_tracepoints: bool = False,
     ) -> None:
         """Say what to follow; nothing is loaded yet.
 
         `chains` are names of `CHAINS`; `functions` are the kernel's, taken by the `backend`
         `fentry` or `kprobe`, or by the best that works for each. `by` is one of `BY`; `argument`,
-        from 1 to 5, is a function's that `by="arg"` tells apart.
+        from 1 to 5, is a function's that `by="arg"` tells apart. With a `host` whose tracefs may be
+        written, kprobes follow 1024 calls of a function at once instead of ten.
         `raw_tracepoints`: do not try to attach by BTF.
 
         :raises UsageError: no such chain, or nothing to follow
@@ -138,6 +141,7 @@ class Latency:
         self._by = by
         self._argument = argument
         self._backend = backend
+        self._host = host
         self._raw = raw_tracepoints
 
     def __enter__(self) -> Self:
@@ -193,7 +197,7 @@ class Latency:
                 "readers": _IN_FLIGHT if "tcp-read" in chains else 1,
             },
         )
-        self._probes = Probes(path, loaded, constants, self._backend)
+        self._probes = Probes(path, loaded, constants, self._backend, self._host)
         try:
             self._attach(loaded)
         except BaseException:
@@ -262,10 +266,8 @@ class Latency:
         return Stage(name, stages_of(name)[stage], group)
 
     def _doubts(self) -> Doubts:
-        missed = sum(
-            each.missed_probes() + sum(program.stats().missed for program in each.programs.values())
-            for each in self._objects
-        )
+        programs = [p for each in self._objects for p in each.programs.values()]
+        missed = self._probes.missed() + sum(program.stats().missed for program in programs)
         unmatched, abandoned, no_room, too_deep = (
             sum(read() for read in readers) for readers in self._told
         )

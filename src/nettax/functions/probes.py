@@ -11,10 +11,13 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 from nettax.errors import MissingFeature, NettaxError
 from nettax.functions.backends import forbidden, kprobe_refusal, refused, unknown
+from nettax.functions.kprobe_events import KprobeEvents, may_be_written
+from nettax.host import Host
 from nettax.kernel import bpf
 from nettax.kernel.kallsyms import Kallsyms
 
@@ -35,17 +38,22 @@ class Probes:
         counting: bpf.Object,
         constants: Mapping[str, int],
         backend: str | None,
+        host: Host | None,
     ) -> None:
         """Attach nothing yet.
 
         `path` and `constants` are those of `counting`, whose maps are used; `backend` is `fentry`
-        or `kprobe`, None: what works, for each function.
+        or `kprobe`, None: what works, for each function. `host` is what tracefs is changed by;
+        None: it is not.
         """
         self._path = path
         self._constants = constants
         self._shared = {name: counting.map(name).fd for name in _SHARED}
         self._backend = backend
         self._kprobes: bpf.Object | None = None
+        self._host = host if host and may_be_written() else None
+        self._events: KprobeEvents | None = None
+        self._undo = ExitStack()
         self.objects: list[bpf.Object] = []
         self.taken: dict[str, str] = {}
         """By which backend each function is taken."""
@@ -107,14 +115,31 @@ class Probes:
 
     def _kprobe(self, number: int, function: str) -> None:
         self._kprobes = self._kprobes or self._load(_KPROBE)
-        for name in reversed(_KPROBE):
-            program, is_return = self._kprobes.programs[name], name == "function_return"
-            try:
-                self._kprobes.attach_kprobe(program, function, is_return, cookie=number)
-            except OSError as error:
-                if error.errno == errno.ENOENT:
-                    raise unknown(function) from None
-                raise forbidden(function, error) from None
+        entry, back = (self._kprobes.programs[name] for name in _KPROBE)
+        try:
+            if self._host:
+                self._return_event(self._host, self._kprobes, number, function)
+            else:
+                self._kprobes.attach_kprobe(back, function, True, cookie=number)
+            self._kprobes.attach_kprobe(entry, function, False, cookie=number)
+        except OSError as error:
+            if error.errno == errno.ENOENT:
+                raise unknown(function) from None
+            raise forbidden(function, error) from None
+
+    def _return_event(self, host: Host, kprobes: bpf.Object, number: int, function: str) -> None:
+        if not self._events:
+            self._undo.enter_context(host.temporarily())
+            self._events = KprobeEvents(host)
+        name = self._events.name("return", number)
+        self._events.define(name, function, returns=True)
+        back = kprobes.programs["function_return"]
+        kprobes.attach_event(back, self._events.group, name, cookie=number)
+
+    def missed(self) -> int:
+        """Hits of probes that the kernel skipped, as far as it tells."""
+        by_link = sum(each.missed_probes() for each in self.objects)
+        return by_link + (self._events.missed() if self._events else 0)
 
     def words(self) -> Iterator[str]:
         """How functions are taken: all the same way, or each with its own."""
@@ -125,6 +150,7 @@ class Probes:
                 yield f"{_WORDS[way]} by BPF" + (f" ({names})" if len(ways) > 1 else "")
 
     def close(self) -> None:
-        """Detach and unload. May be called twice."""
+        """Detach and unload; leave tracefs as it was. May be called twice."""
         for loaded in self.objects:
             loaded.close()
+        self._undo.close()  # an event in use would stay

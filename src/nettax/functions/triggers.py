@@ -8,8 +8,6 @@ has the time between, and another trigger counts how often each time came
 
 from __future__ import annotations
 
-import errno
-import itertools
 import os
 import re
 import time
@@ -20,21 +18,20 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from nettax.errors import MissingFeature, MissingPrivilege, UsageError
-from nettax.functions.backends import checked_name, forbidden, kprobe_refusal, refused, unknown
+from nettax.functions.backends import checked_name, kprobe_refusal, refused
 from nettax.functions.histogram import Histogram, slot_of
+from nettax.functions.kprobe_events import KprobeEvents
 from nettax.functions.latency import BY, Doubts, LatencyReading, Stage
 from nettax.host import Host
 from nettax.kernel.files import read_text
 from nettax.kernel.tracefs import tracefs_mount
 
-__all__ = ["Triggers", "may_be_written"]
+__all__ = ["Triggers"]
 
 _CALLS = 1 << 14  # stacks with calls of a function on them, at most
 _TIMES = 1 << 16  # times that are not the same, to the ns
-_AT_ONCE = 1024  # calls of a function under way; of more the returns are missed
 # What a return pops: the return address (arch/x86/kernel/kprobes/core.c); arm64's is in a register.
 _POPPED = {"x86_64": 8, "i686": 4}
-_serials = itertools.count()
 _TIME = re.compile(
     r"\{ ns: +(\d+)(?:, asked: +(\d+))?(?:, common_pid: (.*) +\[ *(\d+)\])? \} hitcount: +(\d+)"
 )
@@ -78,7 +75,6 @@ class Triggers:
         self._functions = tuple(dict.fromkeys(map(checked_name, functions)))
         self._by = by
         self._argument = argument
-        self._group = f"nettax_{os.getpid()}_{next(_serials)}"
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -96,6 +92,7 @@ class Triggers:
                 raise refused(self._functions[0], why)
         with ExitStack() as stack:
             stack.enter_context(self._host.temporarily())
+            self._events = KprobeEvents(self._host)
             for number, function in enumerate(self._functions):
                 self._define(number, function)
             self._instance = self._host.trace_instance(self._root, "latency")
@@ -107,34 +104,22 @@ class Triggers:
     def _define(self, number: int, function: str) -> None:
         asked = f" asked=$arg{self._argument}:u64" if self._by == "arg" else ""
         entry, back, took = self._names(number)
-        try:
-            for name, kind, more in ((entry, "p", asked), (back, f"r{_AT_ONCE}", "")):
-                self._host.trace_event(
-                    self._root / "kprobe_events",
-                    f"{kind}:{self._group}/{name} {function} sp=%sp:u64{more}",
-                    f"-:{self._group}/{name}",
-                )
-        except OSError as error:
-            if error.errno == errno.ENOENT:
-                raise unknown(function) from None
-            raise forbidden(function, error) from None
+        self._events.define(entry, function, f"sp=%sp:u64{asked}", returns=False)
+        self._events.define(back, function, "sp=%sp:u64", returns=True)
         fields = "u64 ns; u64 asked" if asked else "u64 ns"
         self._host.trace_event(
             self._root / "synthetic_events", f"{took} {fields}", f"!{took} {fields}"
         )
 
     def _names(self, number: int) -> tuple[str, ...]:
-        """Of the events of a function; kprobe_profile tells events without their groups."""
-        return tuple(f"{self._group}_{name}{number}" for name in ("entry", "return", "took"))
+        """Of the events of a function."""
+        return tuple(self._events.name(what, number) for what in ("entry", "return", "took"))
 
     def _triggers(self, number: int) -> tuple[Path, Path, Path]:
         events = self._instance / "events"
         entry, back, took = self._names(number)
-        return (
-            events / self._group / entry,
-            events / self._group / back,
-            events / "synthetic" / took,
-        )
+        group = events / self._events.group
+        return (group / entry, group / back, events / "synthetic" / took)
 
     def _count(self, number: int) -> None:
         entry, back, took = self._triggers(number)
@@ -142,7 +127,7 @@ class Triggers:
         popped = _POPPED.get(os.uname().machine)
         sp = f"sp+{popped}" if popped else "sp"
         key = {"arg": ",asked", "pid": ",common_pid.execname"}.get(self._by, "")
-        met = f"onmatch({self._group}.{entry.name}).{took.name}($ns{give})"
+        met = f"onmatch({self._events.group}.{entry.name}).{took.name}($ns{give})"
         for event, trigger in (
             (took, f"keys=ns{key}:size={_TIMES}"),
             (entry, f"keys={sp}:t=common_timestamp{keep}:size={_CALLS}:clock=mono"),
@@ -184,13 +169,8 @@ class Triggers:
                 histograms[Stage(function, "call", group)] = _histogram(found)
             unmatched += max(back.hits - took.hits, 0)
             no_room += entry.dropped + took.dropped
-        doubts = Doubts(unmatched=unmatched, no_room=no_room, missed=self._missed())
+        doubts = Doubts(unmatched=unmatched, no_room=no_room, missed=self._events.missed())
         return LatencyReading(time.monotonic_ns(), histograms, doubts, names)
-
-    def _missed(self) -> int:
-        """Hits that the kernel skipped: kprobe_profile has event, hits, misses."""
-        lines = map(str.split, read_text(self._root / "kprobe_profile").splitlines())
-        return sum(int(missed) for event, _, missed in lines if event.startswith(self._group))
 
     def __exit__(
         self,
@@ -200,14 +180,6 @@ class Triggers:
     ) -> None:
         """Leave tracefs as it was."""
         self._stack.__exit__(kind, error, trace)
-
-
-def may_be_written() -> bool:
-    """Whether this user may change tracefs, and it is mounted."""
-    try:
-        return os.access(tracefs_mount() / "kprobe_events", os.W_OK)
-    except MissingFeature:
-        return False
 
 
 def _counted(path: Path) -> _Counted:

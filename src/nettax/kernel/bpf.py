@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Self
 from nettax.errors import MissingPrivilege, NettaxError
 from nettax.kernel import cpus, features
 from nettax.kernel.btf import Btf
-from nettax.kernel.libbpf import KprobeOpts, TestRunOpts, check, libbpf
+from nettax.kernel.libbpf import KprobeOpts, TestRunOpts, TracepointOpts, check, libbpf
 
 __all__ = ["Map", "Object", "Program", "ProgramStats", "enable_stats", "new_ring"]
 
@@ -201,6 +201,7 @@ class Object:
         """
         lib = libbpf()
         self._links: list[int] = []
+        self._probes: list[int] = []  # of those links
         self._handle: int = lib.bpf_object__open_file(os.fsencode(path), None) or 0
         if not self._handle:
             raise NettaxError(f"cannot open {path}: {os.strerror(ctypes.get_errno())}")
@@ -291,11 +292,7 @@ class Object:
         """
         lib = libbpf()
         for program in programs:
-            link: int | None = lib.bpf_program__attach(program._handle)
-            if not link:
-                check(-ctypes.get_errno() or -errno.EINVAL, f"attach {program.name}")
-            else:
-                self._links.append(link)
+            self._linked(lib.bpf_program__attach(program._handle), f"attach {program.name}")
 
     def attach_kprobe(self, program: Program, function: str, is_return: bool, cookie: int) -> None:
         """Attach a program to a kernel function's entry or return; it may be attached to several.
@@ -308,17 +305,33 @@ class Object:
         link: int | None = libbpf().bpf_program__attach_kprobe_opts(
             program._handle, function.encode(), ctypes.byref(opts)
         )
+        self._probes.append(self._linked(link, f"probe {function}"))
+
+    def attach_event(self, program: Program, group: str, name: str, cookie: int) -> None:
+        """Attach a program of kprobes' to an event that tracefs has defined; it sees `cookie`.
+
+        :raises OSError: there is no such event, or the kernel refuses
+        """
+        opts = TracepointOpts(sz=ctypes.sizeof(TracepointOpts), bpf_cookie=cookie)
+        link: int | None = libbpf().bpf_program__attach_tracepoint_opts(
+            program._handle, group.encode(), name.encode(), ctypes.byref(opts)
+        )
+        self._linked(link, f"attach {program.name}")
+
+    def _linked(self, link: int | None, what: str) -> int:
         if not link:
-            check(-ctypes.get_errno() or -errno.EINVAL, f"probe {function}")
-        else:
-            self._links.append(link)
+            check(-ctypes.get_errno() or -errno.EINVAL, what)
+            raise AssertionError("check raises")
+        self._links.append(link)
+        return link
 
     def missed_probes(self) -> int:
-        """Hits of its kprobes that the kernel skipped; 0 before Linux 6.7, which does not tell."""
-        return sum(map(_missed_by_link, self._links))
+        """Hits of `attach_kprobe` that the kernel skipped; 0 before Linux 6.7, which tells none."""
+        return sum(map(_missed_by_link, self._probes))
 
     def detach(self) -> None:
         """Undo every attachment; the programs stay loaded."""
+        self._probes.clear()
         while self._links:
             libbpf().bpf_link__destroy(self._links.pop())
 

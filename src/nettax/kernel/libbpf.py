@@ -13,7 +13,7 @@ from typing import Any
 
 from nettax.errors import MissingFeature
 
-__all__ = ["KprobeOpts", "TestRunOpts", "check", "libbpf", "version"]
+__all__ = ["KprobeOpts", "TestRunOpts", "TracepointOpts", "check", "libbpf", "version"]
 
 
 class TestRunOpts(ctypes.Structure):
@@ -47,6 +47,12 @@ class KprobeOpts(ctypes.Structure):
         ("offset", ctypes.c_size_t),
         ("retprobe", ctypes.c_bool),
     )
+
+
+class TracepointOpts(ctypes.Structure):
+    """struct bpf_tracepoint_opts (tools/lib/bpf/libbpf.h)."""
+
+    _fields_ = (("sz", ctypes.c_size_t), ("bpf_cookie", ctypes.c_uint64))
 
 
 @functools.cache
@@ -83,6 +89,10 @@ def libbpf() -> ctypes.CDLL:
         "bpf_program__fd": (integer, [pointer]),
         "bpf_program__attach": (pointer, [pointer]),
         "bpf_program__attach_kprobe_opts": (pointer, [pointer, text, ctypes.POINTER(KprobeOpts)]),
+        "bpf_program__attach_tracepoint_opts": (
+            pointer,
+            [pointer, text, text, ctypes.POINTER(TracepointOpts)],
+        ),
         "bpf_link__destroy": (integer, [pointer]),
         "bpf_link__fd": (integer, [pointer]),
         "bpf_map__fd": (integer, [pointer]),

@@ -58,10 +58,32 @@ static __always_inline struct calls *calls_here(bool make)
 	return c;
 }
 
+/*
+ * At one place of a stack only the latest call can be under way: of a frame with its id, and of
+ * those above that, the ends were missed.
+ */
+static __always_inline void forget(struct calls *c, __u64 id)
+{
+	__u32 depth = c->depth;
+
+	for (__u32 above = 0; above < NR_FRAMES; above++) {
+		__u32 at = depth - 1 - above;
+
+		if (at >= NR_FRAMES)
+			break;
+		if (c->frames[bounded(at)].id == id) {
+			__sync_fetch_and_add(&abandoned, above + 1);
+			c->depth = at;
+			break;
+		}
+	}
+}
+
 static __always_inline void push_on(struct calls *c, __u64 id, __u64 now, __u64 queued, __u64 group)
 {
 	struct frame *f;
 
+	forget(c, id);
 	if (c->depth >= NR_FRAMES) {
 		DOUBT(too_deep);
 		return;

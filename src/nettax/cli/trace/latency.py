@@ -16,8 +16,9 @@ from nettax.cli.trace.words import split
 from nettax.errors import Unsupported, UsageError
 from nettax.functions.backends import BACKENDS, bpf_refusal, checked_name
 from nettax.functions.chains import CHAINS
+from nettax.functions.kprobe_events import may_be_written
 from nettax.functions.latency import Latency
-from nettax.functions.triggers import Triggers, may_be_written
+from nettax.functions.triggers import Triggers
 from nettax.host import Host
 from nettax.kernel.features import require_host_pids
 from nettax.report.trace import Cost, Traced, document, text
@@ -85,7 +86,7 @@ def command(
     backend = backend or _without_bpf(names)
     child = Gated(command) if command else None
     with ExitStack() as stack:
-        host = stack.enter_context(Host()) if backend == "tracefs" else None
+        host = stack.enter_context(Host()) if _changes_tracefs(names, backend) else None
         traces = _Traces(host, kind or "nothing", argument, backend)
         with End(child) as end:
             try:
@@ -126,6 +127,13 @@ def _check(names: Sequence[str], kind: str | None, backend: str | None) -> None:
         raise UsageError(f"{chains[0]} takes BPF: with --backend tracefs name functions only")
 
 
+def _changes_tracefs(names: Sequence[str], backend: str | None) -> bool:
+    """Always by the backend of that name; by kprobes where it may be."""
+    if backend in ("tracefs", "fentry"):
+        return backend == "tracefs"
+    return any(name not in CHAINS for name in names) and may_be_written()
+
+
 def _without_bpf(names: Sequence[str]) -> str | None:
     """tracefs, where there is no BPF and it will do."""
     if any(name in CHAINS for name in names) or not bpf_refusal():
@@ -145,7 +153,7 @@ class _Traces:
     def of(self, names: Sequence[str], backend: str | None = None) -> Latency | Triggers:
         chains = [name for name in names if name in CHAINS]
         functions = [name for name in names if name not in CHAINS]
-        if self.host:
+        if self.host and self.backend == "tracefs":
             return Triggers(self.host, functions, by=self.by, argument=self.argument)
         return Latency(
             chains,
@@ -153,6 +161,7 @@ class _Traces:
             by=self.by,
             argument=self.argument,
             backend=backend or self.backend,
+            host=None if backend else self.host,  # a calibration has a call at a time
         )
 
 
