@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import click
 
+from nettax.cli.verbs import Verbs
 from nettax.errors import NettaxError
-
-if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
 
 # Help texts stand here, so that `nettax --help` imports no verb.
 VERBS = {
@@ -46,44 +43,15 @@ Examples:
 """
 
 
-class Verbs(click.Group):
-    """A group whose commands are modules of this package."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(VERBS)
+class _Verbs(Verbs):
+    """The verbs of nettax itself."""
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in VERBS:
-            return None
-
-        def load() -> click.Command:
-            command: click.Command = importlib.import_module(f"nettax.cli.{name}").command
-            return command
-
-        if ctx.resilient_parsing:  # Tab
+        if name in VERBS and ctx.resilient_parsing:  # Tab
             from nettax.cli.completion import offering
 
-            return offering(name, load)
-        return load()
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        word = args[0]
-        if word not in VERBS and not ctx.resilient_parsing and not word.startswith("-"):
-            from difflib import get_close_matches
-
-            near = get_close_matches(word, VERBS, n=1)
-            hint = f": did you mean {near[0]}?" if near else ""
-            ctx.fail(f"there is no command {word!r}{hint}")
-        return super().resolve_command(ctx, args)
-
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        from click.shell_completion import CompletionItem
-
-        if incomplete.startswith("-"):
-            return click.Command.shell_complete(self, ctx, incomplete)
-        return [CompletionItem(v, help=h) for v, h in VERBS.items() if v.startswith(incomplete)]
+            return offering(name, lambda: self.imported(name))
+        return super().get_command(ctx, name)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -91,10 +59,6 @@ class Verbs(click.Group):
         except BrokenPipeError:  # `nettax … | head`; click would end with 1
             _write_no_more()
             ctx.exit(128 + signal.SIGPIPE)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(VERBS.items()))
 
 
 def _version(context: click.Context, option: click.Parameter, asked: bool) -> None:
@@ -110,7 +74,9 @@ def _version(context: click.Context, option: click.Parameter, asked: bool) -> No
 
 
 @click.group(
-    cls=Verbs,
+    cls=_Verbs,
+    package=__name__,
+    verbs=VERBS,
     epilog=EXAMPLES,
     context_settings={"help_option_names": ["-h", "--help"]},
     invoke_without_command=True,
@@ -153,6 +119,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         sys.exit(cli.main(arguments, prog_name="nettax", standalone_mode=False))
     except NettaxError as error:
         _fail(str(error), error.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:  # its message is the help
+        sys.stderr.write(f"{error.format_message()}\n")
+        sys.exit(error.exit_code)
     except click.UsageError as error:
         hint = f" ({error.ctx.command_path} --help)" if error.ctx else ""
         _fail(error.format_message() + hint, error.exit_code)

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from nettax.cli.child import End, Gated
-from nettax.cli.trace.words import split
+from nettax.cli.trace import words
 from nettax.errors import MissingFeature, UsageError
 from nettax.functions.graph import fold
 from nettax.functions.tracer import GraphTracer, require_graph
@@ -18,23 +18,16 @@ from nettax.host import Host
 from nettax.report.graph import document, flame_graph, text
 from nettax.report.trace import Cost
 
-FOREVER = 10**9
 EXAMPLES = """
 \b
 Examples:
   nettax trace graph tcp_sendmsg -d 1
-  nettax trace graph kthread_create_on_node --depth 3 --svg out.svg -- modprobe dummy
+  nettax trace graph kthread_create_on_node --depth 3 --svg out.svg -- modprobe pktgen
 """
 
 
 @click.command(epilog=EXAMPLES)
-@click.option(
-    "-d",
-    "--duration",
-    type=click.FloatRange(min=0, min_open=True, max=FOREVER),
-    metavar="SECS",
-    help="Stop after so long (else at Ctrl-C, or as the command ends).",
-)
+@words.duration
 @click.option("--depth", type=click.IntRange(min=1), help="Calls within calls, at most.")
 @click.option("--only", metavar="FUNC,…", help="Trace only these below it, which is cheaper.")
 @click.option("--sleeping", is_flag=True, help="Count the time off the CPU, too.")
@@ -44,7 +37,7 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="One document.")
 @click.argument("function", nargs=-1, required=True, metavar="FUNC [-- COMMAND …]")
 def command(
-    duration: float | None,
+    duration: float,
     depth: int | None,
     only: str | None,
     sleeping: bool,
@@ -60,7 +53,7 @@ def command(
     Interrupts that fell into them are taken out. The kernel's function_graph tracer is armed for
     this function alone, and left as it was found.
     """
-    names, command = split(function)
+    names, command = words.split(function)
     if len(names) != 1:
         raise UsageError("name one function")
     below = only.split(",") if only else []
@@ -79,7 +72,7 @@ def command(
             with tracer:
                 if child:
                     child.go()
-                until = time.monotonic() + (duration or FOREVER)
+                until = time.monotonic() + duration
 
                 def over(seconds: float) -> bool:
                     return end.within(seconds) or time.monotonic() > until

@@ -12,7 +12,7 @@ from typing import TextIO
 import click
 
 from nettax.cli.child import End, Gated
-from nettax.cli.trace.words import split
+from nettax.cli.trace import words
 from nettax.errors import Unsupported, UsageError
 from nettax.functions.backends import BACKENDS, bpf_refusal, checked_name
 from nettax.functions.chains import CHAINS
@@ -24,7 +24,6 @@ from nettax.kernel.features import require_host_pids
 from nettax.report.trace import Cost, Traced, document, text
 
 BY = ("pid", "cgroup", "arg", "arg1", "arg2", "arg3", "arg4", "arg5")
-FOREVER = 10**9
 # include/linux/interrupt.h
 SOFTIRQS = ("HI", "TIMER", "NET_TX", "NET_RX", "BLOCK", "IRQ_POLL", "TASKLET", "SCHED")
 EXAMPLES = """
@@ -38,13 +37,7 @@ Examples:
 
 
 @click.command(epilog=EXAMPLES)
-@click.option(
-    "-d",
-    "--duration",
-    type=click.FloatRange(min=0, min_open=True, max=FOREVER),
-    metavar="SECS",
-    help="Stop after so long (else at Ctrl-C, or as the command ends).",
-)
+@words.duration
 @click.option("--by", type=click.Choice(BY), help="Tell calls apart by this.")
 @click.option(
     "--backend",
@@ -65,7 +58,7 @@ Examples:
 @click.pass_context
 def command(
     context: click.Context,
-    duration: float | None,
+    duration: float,
     by: str | None,
     backend: str | None,
     rows: int,
@@ -80,7 +73,7 @@ def command(
     the child's first run), kthread (a kernel thread asked for, had), tcp-read (data received, its
     reader woken, read). Counted in the kernel; time running and time waiting are told apart.
     """
-    names, command = split(targets)
+    names, command = words.split(targets)
     kind, argument = ("arg", int(by[3:] or 1)) if by and by.startswith("arg") else (by, 1)
     _check(names, kind, backend)
     backend = backend or _without_bpf(names)
@@ -94,7 +87,7 @@ def command(
                     began = tracing.read()
                     if child:
                         child.go()
-                    end.within(duration or FOREVER)
+                    end.within(duration)
                     seen = tracing.read() - began
             finally:
                 status = child.finish() if child else 0

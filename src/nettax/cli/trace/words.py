@@ -1,12 +1,25 @@
-"""What to trace, and the command behind `--`."""
+"""What to trace, for how long, and the command behind `--`."""
 
 from __future__ import annotations
 
 import sys
 
+import click
+
 from nettax.errors import UsageError
 
-__all__ = ["split"]
+__all__ = ["duration", "split"]
+
+_FOREVER = 10**9
+"""Seconds; more do not fit into the system calls that wait."""
+duration = click.option(
+    "-d",
+    "--duration",
+    type=click.FloatRange(min=0, min_open=True, max=_FOREVER),
+    metavar="SECS",
+    default=_FOREVER,
+    help="Stop after so long (else at Ctrl-C, or as the command ends).",
+)
 
 
 def split(words: tuple[str, ...]) -> tuple[list[str], tuple[str, ...]]:
