@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from nettax.errors import NettaxError, UsageError
@@ -96,9 +97,10 @@ def _found_headers() -> Iterable[Path]:
     if (build / "include").is_dir():
         yield build
         return
-    for kernel in kernels.cached():
-        if kernel.release == release and kernel.headers:
-            yield kernel.headers
+    with suppress(OSError):  # another user's
+        for kernel in kernels.cached():
+            if kernel.release == release and kernel.headers:
+                yield kernel.headers
 
 
 def _exported(roots: Iterable[Path]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import click
 
-from nettax.errors import NettaxError
+from nettax.errors import MissingFeature, NettaxError
 from nettax.kernel.ftrace import Traceable, traceable
 from nettax.kernel.kallsyms import Kallsyms
 
@@ -40,14 +40,24 @@ def command(module: str | None, pattern: str) -> None:
     """
     found, refusal = functions()
     if refusal:
-        click.echo(f"nettax: {refusal}: this is all code of kallsyms instead", err=True)
+        click.echo(f"nettax: {refusal}\nSo this is all code that kallsyms has.", err=True)
+    if module and not any(home == _underscored(module) for _, home in found):
+        raise MissingFeature(
+            f"no function is of a module {module}: it is not loaded, or built into the kernel.\n"
+            "Those that are loaded: lsmod"
+        )
     for line in _matching(found, module, pattern):
         click.echo(line)
 
 
 def _matching(found: list[Traceable], module: str | None, pattern: str) -> Iterator[str]:
     matches = re.compile(fnmatch.translate(pattern)).match
-    wanted = module.replace("-", "_") if module else None
+    wanted = _underscored(module) if module else None
     for name, home in found:
         if matches(name) and (wanted is None or home == wanted):
             yield f"{name} [{home}]" if home else name
+
+
+def _underscored(module: str) -> str:
+    """A module's name as the kernel has it."""
+    return module.replace("-", "_")
