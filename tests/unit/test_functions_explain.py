@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -140,3 +141,14 @@ def test_a_name_that_several_have_is_told(kernel: Kernel) -> None:
 def test_patterns_are_refused(name: str, kernel: Kernel) -> None:
     with pytest.raises(UsageError, match="no symbol's name"):
         explain(name, kernel)
+
+
+def test_without_headers_it_is_said_what_was_not_looked_at(kernel: Kernel) -> None:
+    """A macro then looks as a name does that is nowhere."""
+    without = replace(kernel, headers=Headers([]), unread=("there are none", "take some"))
+    found = explain("run_thing", without)
+    assert found.kind == "unknown"
+    assert "only headers tell" in found.evidence[1]
+    assert found.evidence[2:] == without.unread
+    assert explain("nowhere", kernel).evidence[0] == "neither kallsyms nor the headers have it"
+    assert explain("make_thing", without).evidence == explain("make_thing", kernel).evidence
