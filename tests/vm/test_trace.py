@@ -238,11 +238,12 @@ def test_list_gives_exactly_the_modules_part(probed: Vm) -> None:
     assert b"probed_quiet" not in mine
 
 
-def test_tracefs_is_left_as_it_was(probed: Vm) -> None:
+@pytest.mark.parametrize("backend", ["kprobe", "tracefs"])
+def test_tracefs_is_left_as_it_was(probed: Vm, backend: str) -> None:
     """Events, triggers and instance are taken away again; after a kill, by the next start."""
     shown = "cd /sys/kernel/tracing; cat kprobe_events synthetic_events; ls instances"
     before = probed.run(["sh", "-c", shown]).stdout
-    words = (*NETTAX, "trace", "latency", "probed_second", "--backend", "tracefs", "--no-cost")
+    words = (*NETTAX, "trace", "latency", "probed_second", "--backend", backend, "--no-cost")
     killed = "import os; os.kill(os.getppid(), 9)"
     probed.run([*words, "--", sys.executable, "-IS", "-c", killed])
     assert probed.run(["sh", "-c", shown]).stdout != before, "the kill left something to undo"

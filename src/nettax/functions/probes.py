@@ -20,12 +20,15 @@ from nettax.functions.kprobe_events import KprobeEvents, may_be_written
 from nettax.host import Host
 from nettax.kernel import bpf
 from nettax.kernel.kallsyms import Kallsyms
+from nettax.kernel.tracefs import tracefs_mount
 
 __all__ = ["PROGRAMS", "Probes"]
 
 _KPROBE, _FENTRY = ("function_entry", "function_return"), ("traced_entry", "traced_return")
 PROGRAMS = (*_KPROBE, *_FENTRY)
 _SHARED = ("slots", "names", "calls")
+_LIBBPFS = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
+"""Where libbpf looks for events."""
 _WORDS = {"fentry": "fentry and fexit", "kprobe": "kprobe and kretprobe"}
 
 
@@ -51,7 +54,7 @@ class Probes:
         self._shared = {name: counting.map(name).fd for name in _SHARED}
         self._backend = backend
         self._kprobes: bpf.Object | None = None
-        self._host = host if host and may_be_written() else None
+        self._host = host if may_be_written() and tracefs_mount() in _LIBBPFS else None
         self._events: KprobeEvents | None = None
         self._undo = ExitStack()
         self.objects: list[bpf.Object] = []
