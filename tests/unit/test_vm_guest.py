@@ -7,6 +7,7 @@ import lzma
 import os
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
@@ -15,9 +16,10 @@ from typing import Any
 import pytest
 from tests.unit.test_vm_cpio import entries
 
-from nettax.errors import MissingFeature, UsageError
+from nettax.errors import MissingFeature, NettaxError, UsageError
 from nettax.host import Host
 from nettax.lab.vm import Module, Vm, backports, build, cache, command, initramfs, qemu, vm
+from nettax.lab.vm.guest import Guest, Wires
 from nettax.lab.vm.kernels import Kernel
 from nettax.lab.vm.qemu import Emulator
 
@@ -140,6 +142,48 @@ def test_scripts_of_the_guest_are_shell(script: str) -> None:
 )
 def test_what_may_be_the_beginning_of_the_end_is_held(data: bytes, held: int) -> None:
     assert command._overlap(data, b"abc") == held
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("kill -SEGV $$", r"QEMU was ended by SIGSEGV\."),
+        ("echo no more. >&2; kill -9 $$", r"QEMU was ended by SIGKILL: no more\."),
+        ("echo bad option; exit 1", r"QEMU failed: bad option\."),
+        ("exit 3", r"QEMU failed: it ended with 3, and said nothing\."),
+        ("exit 0", r"the guest was shut down before"),
+    ],
+)
+def test_why_qemu_ended(script: str, said: str) -> None:
+    """A shell in its place: what is told is how a process ended, whichever it was."""
+    with ExitStack() as stack:
+        guest = Guest(["sh", "-c", script], Wires(["serial"], stack), [], 60, lambda _: None)
+        stack.callback(guest.close)
+        with pytest.raises(NettaxError, match=said):
+            guest.until(lambda: False)
+
+
+def test_one_module_is_built_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many want it at the same time; and what a killed build left goes."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    headers, source = tmp_path / "lib/build", tmp_path / "source"
+    headers.mkdir(parents=True)
+    source.mkdir()
+    log = tmp_path / "log"
+    (headers / "Makefile").write_text(
+        f"modules:\n\techo $(M) >>{log}; sleep 0.2\n"
+        "\techo x.o >$(M)/modules.order; touch $(M)/x.ko\n"
+    )
+    (source / "Kbuild").write_text("obj-m := x.o\n")
+    left = tmp_path / "cache/nettax/modules/6.1/.partial-1"
+    left.mkdir(parents=True)
+    kernel = Kernel("6.1", tmp_path / "vmlinux", tmp_path / "lib")
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: build.built(kernel, Module(source)), range(4)))
+    assert len(set(found)) == 1
+    assert all(path.exists() for path in found[0].files)
+    assert len(log.read_text().splitlines()) == 1
+    assert [path.name for path in left.parent.iterdir()] == [found[0].files[0].parent.name]
 
 
 def test_module_without_a_makefile(tmp_path: Path) -> None:
