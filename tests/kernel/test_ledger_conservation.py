@@ -77,9 +77,25 @@ LOADS: dict[str, Callable[[], object]] = {
 
 
 def measure(ledger: Ledger) -> Interval:
+    """One second, whose length on each CPU a clock beside the ledger bounds."""
+    outer = time.monotonic_ns()
     before = ledger.read()
+    inner = time.monotonic_ns()
     time.sleep(WINDOW_S)
-    return ledger.read() - before
+    least = time.monotonic_ns() - inner
+    interval = ledger.read() - before
+    most = time.monotonic_ns() - outer
+    for cpu in interval.cpus:
+        assert least <= cpu.wall_ns <= most
+    return interval
+
+
+def events(interval: Interval) -> int:
+    """How many the ledger took: a slow machine needs longer for as many."""
+    return sum(
+        cpu.switches + 2 * (cpu.hardirq_count + sum(cpu.softirq_count.values()))
+        for cpu in interval.cpus
+    )
 
 
 @pytest.mark.parametrize("load", LOADS)
@@ -88,7 +104,6 @@ def test_residual(load: str) -> None:
         interval = measure(ledger)
     for cpu in interval.cpus:
         assert abs(cpu.residual_ns) <= MOST * cpu.wall_ns
-        assert abs(cpu.wall_ns - WINDOW_S * 1e9) < 0.2e9
     assert interval.events.lost == 0
     assert interval.events.unkept_ns == 0
 
@@ -115,6 +130,9 @@ def test_tasks_add_up_to_cpus(load: str) -> None:
 def test_lost_events_show(load: str) -> None:
     with LOADS[load](), Ledger(drop_every=1000) as ledger:  # type: ignore[attr-defined]
         interval = measure(ledger)
+        while events(interval) < 10_000:
+            time.sleep(WINDOW_S)
+            interval = ledger.read() - ledger.began
     residual = max(abs(cpu.residual_ns) / cpu.wall_ns for cpu in interval.cpus)
     assert interval.events.unmatched >= 5 or residual > MOST
 

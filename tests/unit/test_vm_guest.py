@@ -45,16 +45,29 @@ def test_senseless_requests(arguments: dict[str, Any], what: str) -> None:
         Vm(**arguments)
 
 
-def test_igb_takes_a_qemu_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With an old one here, the backports are asked; for virtio any will do."""
+@pytest.mark.parametrize(
+    ("arguments", "least"),
+    [
+        ({"cpus": 1}, (0, 0)),
+        ({"exact": True}, (0, 0)),
+        ({"nic": "virtio", "cpus": 1}, (0, 0)),
+        ({"nic": "igb", "cpus": 1}, (8, 0)),
+        ({}, (8, 1)),
+        ({"nic": "igb"}, (8, 1)),
+        ({"exact": True, "cpus": 2}, (10, 0)),
+    ],
+)
+def test_what_takes_a_newer_qemu(
+    arguments: dict[str, Any], least: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With an older one here, the backports are asked."""
     fetched = Emulator(("fetched",))
-    monkeypatch.setattr(Emulator, "version", lambda _: (7, 2))
     monkeypatch.setattr(backports, "emulator", lambda stack, progress: fetched)
     with ExitStack() as stack:
-        assert Vm(nic="igb", host=Host())._emulator(stack) == fetched
-        assert Vm(nic="virtio", host=Host())._emulator(stack) == qemu.installed()
-        monkeypatch.setattr(Emulator, "version", lambda _: (8, 0))
-        assert Vm(nic="igb", host=Host())._emulator(stack) == qemu.installed()
+        for version in ((7, 2), (8, 0), (8, 1), (8, 2), (10, 0), (10, 1)):
+            monkeypatch.setattr(Emulator, "version", lambda _, version=version: version)
+            took = Vm(**arguments, host=Host())._emulator(stack)
+            assert took == (qemu.installed() if version >= least else fetched), version
 
 
 def test_missing_tools_name_their_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

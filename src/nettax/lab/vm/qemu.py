@@ -12,11 +12,25 @@ from pathlib import Path
 
 from nettax.errors import MissingFeature
 
-__all__ = ["COUNTS_ON_SEVERAL", "PORTS", "PROGRAM", "Emulator", "Machine", "installed"]
+__all__ = [
+    "COUNTS_ON_SEVERAL",
+    "PATCHES_ON_SEVERAL",
+    "PORTS",
+    "PROGRAM",
+    "Emulator",
+    "Machine",
+    "installed",
+]
 
 PROGRAM = "qemu-system-x86_64"
 COUNTS_ON_SEVERAL = (10, 0)
 """From this version on -icount works with more than one CPU; in 7.2 it hangs."""
+PATCHES_ON_SEVERAL = (8, 1)
+"""From this version on several CPUs see code that one of them changes, as kernels do for static
+keys and tracing. Before, a CPU that translated it meanwhile could keep a breakpoint in it that was
+gone, which is a panic. QEMU commit deba78709ae8 ("accel/tcg: Always lock pages before translation")
+(in v8.1).
+"""
 PORTS = ("control", "signals", "stdin", "stdout", "stderr")
 """The virtio ports that agent.sh opens."""
 
