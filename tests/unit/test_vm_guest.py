@@ -17,7 +17,7 @@ import pytest
 from tests.unit.test_vm_cpio import entries
 
 from nettax.errors import MissingFeature, NettaxError, UsageError
-from nettax.host import Host
+from nettax.host import Host, spawn
 from nettax.lab.vm import Module, Vm, backports, build, cache, command, initramfs, qemu, vm
 from nettax.lab.vm.guest import Guest, Wires
 from nettax.lab.vm.kernels import Kernel
@@ -218,6 +218,23 @@ def test_nowhere_to_keep_kernels(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", "/home/me")
     assert cache.root() == Path("/home/me/.cache/nettax")
+
+
+def test_what_a_killed_run_left_is_still_written(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """By a child of its, which unpacks: nobody is stopped by that, and the rest goes later."""
+    script = "while mkdir -p .partial-1/a .partial-1/b; do :; done 2>/dev/null"
+    writer = spawn(["sh", "-c", script], cwd=tmp_path)
+    try:
+        for _ in range(100):
+            with cache.locked(tmp_path), cache.partial(tmp_path) as tree:
+                (tree / "whole").touch()
+    finally:
+        writer.kill()
+        writer.wait()
+    with cache.locked(tmp_path):
+        assert not list(tmp_path.iterdir())
 
 
 STATIC = b"\x7fELF\x02" + bytes(27) + (64).to_bytes(8, "little") + bytes(14) + b"\x38\0\0\0"
