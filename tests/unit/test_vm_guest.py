@@ -224,10 +224,10 @@ def test_what_a_killed_run_left_is_still_written(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """By a child of its, which unpacks: nobody is stopped by that, and the rest goes later."""
-    script = "while mkdir -p .partial-1/a .partial-1/b; do :; done 2>/dev/null"
+    script = "while i=$((i+1)); do true >.partial-1/$i || mkdir .partial-1; done 2>/dev/null"
     writer = spawn(["sh", "-c", script], cwd=tmp_path)
     try:
-        for _ in range(100):
+        for _ in range(400):
             with cache.locked(tmp_path), cache.partial(tmp_path) as tree:
                 (tree / "whole").touch()
     finally:
