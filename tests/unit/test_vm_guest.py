@@ -99,6 +99,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, exact: bool) -> list[str]:
 
 
 def test_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Emulator, "version", lambda _: (8, 0))
     words = machine(monkeypatch, exact=False)
     pairs = set(pairwise(words))
     assert {("-accel", "tcg,thread=multi"), ("-smp", "4"), ("-m", "512M")} <= pairs
@@ -107,6 +108,10 @@ def test_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not any("kvm" in word for word in words)
     line = words[words.index("-append") + 1].split()
     assert line[-2:] == ["tsc_early_khz=2445420", "threadirqs"]
+    monkeypatch.setattr(Emulator, "version", lambda _: (7, 2))
+    assert machine(monkeypatch, exact=False) == [
+        word.replace("threadirqs", "clearcpuid=141 threadirqs") for word in words
+    ]
     assert any(word.startswith("local,id=root,path=/,") and "readonly=on" in word for word in words)
     assert any(word.startswith("local,id=share0,path=/a,,b,") for word in words)
     for name in qemu.PORTS:
