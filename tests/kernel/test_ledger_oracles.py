@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import select
 import shutil
 import subprocess
 import sys
@@ -24,6 +26,7 @@ from nettax.ledger import Ledger
 from nettax.ledger.rows import VECTORS
 
 VICTIM = cpus.online()[-1]
+LIMIT_S = 200.0  # for perf to begin or to end, in a guest on a busy host
 EVENTS = ("softirq_entry", "softirq_exit", "irq_handler_entry", "irq_handler_exit")
 # Not irq_work: its exit may not be sampled (arch/x86/include/asm/trace/irq_vectors.h).
 IPIS = ("call_function_single", "call_function", "reschedule", "local_timer")
@@ -84,6 +87,13 @@ def perf_record(path: Path, log: Path) -> Iterator[None]:
     # perf needs tracefs: mounted here for perf alone, unless the host has it.
     mount = 'grep -q " tracefs " /proc/mounts || mount -t tracefs none /sys/kernel/tracing;'
     command = ["perf", "record", "-a", "-k", "CLOCK_MONOTONIC", "-m", "4096", "-o", str(path)]
+    # It begins disabled, is told to enable its events, and answers when all are.
+    names = [path.with_name(name) for name in ("control", "answer")]
+    for name in names:
+        os.mkfifo(name)
+    command += ["--delay=-1", f"--control=fifo:{names[0]},{names[1]}"]
+    control, answer = (os.open(name, os.O_RDWR | os.O_CLOEXEC) for name in names)
+    os.write(control, b"enable\n")
     with log.open("wb") as out:
         child = spawn(
             ["unshare", "--mount", "sh", "-c", mount + ' exec "$@"', "sh", *command, *selection],
@@ -91,16 +101,16 @@ def perf_record(path: Path, log: Path) -> Iterator[None]:
             stderr=out,
         )
     try:
-        deadline = time.monotonic() + 20
-        while not (path.exists() and path.stat().st_size > 0):
+        deadline = time.monotonic() + LIMIT_S
+        while not select.select([answer], [], [], 0.1)[0]:
             assert child.poll() is None, log.read_text()
             assert time.monotonic() < deadline, "perf record did not start"
-            time.sleep(0.05)
-        time.sleep(0.5)  # perf has no word for "all events enabled"; the window below is cut anyway
         yield
     finally:
         child.send_signal(2)
-        child.wait(60)
+        child.wait(LIMIT_S)
+        os.close(control)
+        os.close(answer)
 
 
 @pytest.mark.skipif(shutil.which("perf") is None, reason="perf is not installed (linux-perf)")
