@@ -77,9 +77,25 @@ LOADS: dict[str, Callable[[], object]] = {
 
 
 def measure(ledger: Ledger) -> Interval:
+    """One second, whose length on each CPU a clock beside the ledger bounds."""
+    outer = time.monotonic_ns()
     before = ledger.read()
+    inner = time.monotonic_ns()
     time.sleep(WINDOW_S)
-    return ledger.read() - before
+    least = time.monotonic_ns() - inner
+    interval = ledger.read() - before
+    most = time.monotonic_ns() - outer
+    for cpu in interval.cpus:
+        assert least <= cpu.wall_ns <= most
+    return interval
+
+
+def events(interval: Interval) -> int:
+    """How many the ledger took: a slow machine needs longer for as many."""
+    return sum(
+        cpu.switches + 2 * (cpu.hardirq_count + sum(cpu.softirq_count.values()))
+        for cpu in interval.cpus
+    )
 
 
 @pytest.mark.parametrize("load", LOADS)
@@ -88,7 +104,6 @@ def test_residual(load: str) -> None:
         interval = measure(ledger)
     for cpu in interval.cpus:
         assert abs(cpu.residual_ns) <= MOST * cpu.wall_ns
-        assert abs(cpu.wall_ns - WINDOW_S * 1e9) < 0.2e9
     assert interval.events.lost == 0
     assert interval.events.unkept_ns == 0
 
@@ -113,6 +128,9 @@ def test_tasks_add_up_to_cpus(load: str) -> None:
 def test_lost_events_show(load: str) -> None:
     with LOADS[load](), Ledger(drop_every=1000) as ledger:  # type: ignore[attr-defined]
         interval = measure(ledger)
+        while events(interval) < 10_000:
+            time.sleep(WINDOW_S)
+            interval = ledger.read() - ledger.began
     residual = max(abs(cpu.residual_ns) / cpu.wall_ns for cpu in interval.cpus)
     assert interval.events.unmatched >= 5 or residual > MOST
 
@@ -126,17 +144,26 @@ def test_full_map_is_told_and_conserves() -> None:
 
 
 def test_raw_tracepoints_agree() -> None:
-    """The twin programs, for kernels that refuse to attach by BTF, conserve as well."""
+    """The twin programs, for kernels that refuse to attach by BTF, conserve and count as well.
+
+    Bracketed by readings of the others, as no two of them are of one moment.
+    """
     with flood(100_000), Ledger(raw_tracepoints=True) as raw, Ledger() as typed:
-        before_raw, before = raw.read(), typed.read()
+        outer, before, inner = typed.read(), raw.read(), typed.read()
         time.sleep(WINDOW_S)
-        pairs = zip((raw.read() - before_raw).cpus, (typed.read() - before).cpus, strict=True)
-    for a, b in pairs:
-        assert abs(a.residual_ns) <= MOST * a.wall_ns
-        assert a.softirq_count["net_rx"] == pytest.approx(
-            b.softirq_count["net_rx"], rel=0.02, abs=5
-        )
-        assert a.own_ns == pytest.approx(b.own_ns, rel=0.02, abs=10e6)
+        least = typed.read() - inner
+        interval = raw.read() - before
+        most = typed.read() - outer
+    for low, cpu, high in zip(least.cpus, interval.cpus, most.cpus, strict=True):
+        assert abs(cpu.residual_ns) <= MOST * cpu.wall_ns
+        least_runs, runs, most_runs = (c.softirq_count["net_rx"] for c in (low, cpu, high))
+        assert between(least_runs, runs, most_runs, slack=5)
+        assert between(low.own_ns, cpu.own_ns, high.own_ns, slack=10_000_000)
+
+
+def between(low: int, value: int, high: int, slack: int) -> bool:
+    """Give or take 2 % or a slack: programs of both are in what both measure."""
+    return 0.98 * low - slack <= value <= 1.02 * high + slack
 
 
 def test_reaping_keeps_the_dead() -> None:

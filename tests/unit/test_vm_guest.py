@@ -7,6 +7,7 @@ import lzma
 import os
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
@@ -15,9 +16,10 @@ from typing import Any
 import pytest
 from tests.unit.test_vm_cpio import entries
 
-from nettax.errors import MissingFeature, UsageError
-from nettax.host import Host
+from nettax.errors import MissingFeature, NettaxError, UsageError
+from nettax.host import Host, spawn
 from nettax.lab.vm import Module, Vm, backports, build, cache, command, initramfs, qemu, vm
+from nettax.lab.vm.guest import Guest, Wires
 from nettax.lab.vm.kernels import Kernel
 from nettax.lab.vm.qemu import Emulator
 
@@ -43,16 +45,29 @@ def test_senseless_requests(arguments: dict[str, Any], what: str) -> None:
         Vm(**arguments)
 
 
-def test_igb_takes_a_qemu_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With an old one here, the backports are asked; for virtio any will do."""
+@pytest.mark.parametrize(
+    ("arguments", "least"),
+    [
+        ({"cpus": 1}, (0, 0)),
+        ({"exact": True}, (0, 0)),
+        ({"nic": "virtio", "cpus": 1}, (0, 0)),
+        ({"nic": "igb", "cpus": 1}, (8, 0)),
+        ({}, (8, 1)),
+        ({"nic": "igb"}, (8, 1)),
+        ({"exact": True, "cpus": 2}, (10, 0)),
+    ],
+)
+def test_what_takes_a_newer_qemu(
+    arguments: dict[str, Any], least: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With an older one here, the backports are asked."""
     fetched = Emulator(("fetched",))
-    monkeypatch.setattr(Emulator, "version", lambda _: (7, 2))
     monkeypatch.setattr(backports, "emulator", lambda stack, progress: fetched)
     with ExitStack() as stack:
-        assert Vm(nic="igb", host=Host())._emulator(stack) == fetched
-        assert Vm(nic="virtio", host=Host())._emulator(stack) == qemu.installed()
-        monkeypatch.setattr(Emulator, "version", lambda _: (8, 0))
-        assert Vm(nic="igb", host=Host())._emulator(stack) == qemu.installed()
+        for version in ((7, 2), (8, 0), (8, 1), (8, 2), (10, 0), (10, 1)):
+            monkeypatch.setattr(Emulator, "version", lambda _, version=version: version)
+            took = Vm(**arguments, host=Host())._emulator(stack)
+            assert took == (qemu.installed() if version >= least else fetched), version
 
 
 def test_missing_tools_name_their_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,6 +99,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, exact: bool) -> list[str]:
 
 
 def test_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Emulator, "version", lambda _: (8, 0))
     words = machine(monkeypatch, exact=False)
     pairs = set(pairwise(words))
     assert {("-accel", "tcg,thread=multi"), ("-smp", "4"), ("-m", "512M")} <= pairs
@@ -92,6 +108,10 @@ def test_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not any("kvm" in word for word in words)
     line = words[words.index("-append") + 1].split()
     assert line[-2:] == ["tsc_early_khz=2445420", "threadirqs"]
+    monkeypatch.setattr(Emulator, "version", lambda _: (7, 2))
+    assert machine(monkeypatch, exact=False) == [
+        word.replace("threadirqs", "clearcpuid=141 threadirqs") for word in words
+    ]
     assert any(word.startswith("local,id=root,path=/,") and "readonly=on" in word for word in words)
     assert any(word.startswith("local,id=share0,path=/a,,b,") for word in words)
     for name in qemu.PORTS:
@@ -142,6 +162,48 @@ def test_what_may_be_the_beginning_of_the_end_is_held(data: bytes, held: int) ->
     assert command._overlap(data, b"abc") == held
 
 
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("kill -SEGV $$", r"QEMU was ended by SIGSEGV\."),
+        ("echo no more. >&2; kill -9 $$", r"QEMU was ended by SIGKILL: no more\."),
+        ("echo bad option; exit 1", r"QEMU failed: bad option\."),
+        ("exit 3", r"QEMU failed: it ended with 3, and said nothing\."),
+        ("exit 0", r"the guest was shut down before"),
+    ],
+)
+def test_why_qemu_ended(script: str, said: str) -> None:
+    """A shell in its place: what is told is how a process ended, whichever it was."""
+    with ExitStack() as stack:
+        guest = Guest(["sh", "-c", script], Wires(["serial"], stack), [], 60, lambda _: None)
+        stack.callback(guest.close)
+        with pytest.raises(NettaxError, match=said):
+            guest.until(lambda: False)
+
+
+def test_one_module_is_built_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many want it at the same time; and what a killed build left goes."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    headers, source = tmp_path / "lib/build", tmp_path / "source"
+    headers.mkdir(parents=True)
+    source.mkdir()
+    log = tmp_path / "log"
+    (headers / "Makefile").write_text(
+        f"modules:\n\techo $(M) >>{log}; sleep 0.2\n"
+        "\techo x.o >$(M)/modules.order; touch $(M)/x.ko\n"
+    )
+    (source / "Kbuild").write_text("obj-m := x.o\n")
+    left = tmp_path / "cache/nettax/modules/6.1/.partial-1"
+    left.mkdir(parents=True)
+    kernel = Kernel("6.1", tmp_path / "vmlinux", tmp_path / "lib")
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: build.built(kernel, Module(source)), range(4)))
+    assert len(set(found)) == 1
+    assert all(path.exists() for path in found[0].files)
+    assert len(log.read_text().splitlines()) == 1
+    assert [path.name for path in left.parent.iterdir()] == [found[0].files[0].parent.name]
+
+
 def test_module_without_a_makefile(tmp_path: Path) -> None:
     kernel = Kernel("6.1", tmp_path / "vmlinux", None)
     with pytest.raises(UsageError, match="no Kbuild and no Makefile"):
@@ -161,6 +223,23 @@ def test_nowhere_to_keep_kernels(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", "/home/me")
     assert cache.root() == Path("/home/me/.cache/nettax")
+
+
+def test_what_a_killed_run_left_is_still_written(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """By a child of its, which unpacks: nobody is stopped by that, and the rest goes later."""
+    script = "while i=$((i+1)); do true >.partial-1/$i || mkdir .partial-1; done 2>/dev/null"
+    writer = spawn(["sh", "-c", script], cwd=tmp_path)
+    try:
+        for _ in range(400):
+            with cache.locked(tmp_path), cache.partial(tmp_path) as tree:
+                (tree / "whole").touch()
+    finally:
+        writer.kill()
+        writer.wait()
+    with cache.locked(tmp_path):
+        assert not list(tmp_path.iterdir())
 
 
 STATIC = b"\x7fELF\x02" + bytes(27) + (64).to_bytes(8, "little") + bytes(14) + b"\x38\0\0\0"

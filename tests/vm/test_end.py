@@ -113,6 +113,17 @@ def test_command_line_passes_on_what_it_is_told() -> None:
     child.stdout.close()
 
 
+def test_without_privilege_or_network_and_side_by_side(guest: Vm) -> None:
+    """From the cache, which `guest` has filled: two at once, each with its own code."""
+    apart = ["unshare", "--net"] if os.geteuid() == 0 else []
+    plain = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if apart else []
+    runs = [
+        subprocess.Popen([*apart, *plain, *RUN, "--", "sh", "-c", f"exit {code}"])
+        for code in (3, 4)
+    ]
+    assert [run.wait(100) for run in runs] == [3, 4]
+
+
 @pytest.mark.timeout(600)
 def test_twenty_runs_leave_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a NIC, where one may: it takes a namespace, a tap and a journal."""

@@ -19,6 +19,7 @@ from nettax.cli.lab_compare import compare
 from nettax.cli.record import Amount
 from nettax.errors import NettaxError
 from nettax.host import Host
+from nettax.host.privilege import require
 from nettax.lab.vm import Module, Vm, backports, cache, kernels
 from nettax.report.table import table
 
@@ -140,6 +141,8 @@ def run(
     --nic the guest is 198.18.0.2; this host's end of the wire is 198.18.0.1, in the namespace
     that is told.
     """
+    if nic:
+        require("CAP_NET_ADMIN", "make a tap")  # before there is a journal for it
     with ExitStack() as stack:
         guest = Vm(
             kernel,

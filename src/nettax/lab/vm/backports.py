@@ -112,7 +112,8 @@ def _release() -> str:
     release = facts.get("VERSION_CODENAME", "")
     if facts.get("ID") != "debian" or not release or not _KEYS.exists():
         raise MissingFeature(
-            "a newer QEMU can be fetched for a release of Debian only: install QEMU 8 or later."
+            "igb and several CPUs take a newer QEMU than this host's, which can be fetched for a "
+            "release of Debian only:\ninstall QEMU 10, or give the guest one CPU and no igb."
         )
     return release
 

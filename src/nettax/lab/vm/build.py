@@ -61,19 +61,24 @@ def built(
     headers = kernels.with_headers(kernel, progress)
     place = cache.root() / "modules" / kernel.release / _content(source)
     if not place.exists():
-        progress(f"building {source} for Linux {kernel.release}")
-        partial = place.with_suffix(f".{os.getpid()}")
-        try:
-            shutil.copytree(source, partial, ignore=shutil.ignore_patterns(".git", "*.ko", "*.o"))
-            _make(headers, partial, source)
-            partial.rename(place)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+        with cache.locked(place.parent):
+            if not place.exists():  # nobody else has built it meanwhile
+                progress(f"building {source} for Linux {kernel.release}")
+                _build(headers, source, place)
     order = (place / "modules.order").read_text().split()
     # Whole paths until Linux 6.10 or so, and then those from the directory on, to .o files.
     found = [(place / name.rpartition(f"{place.name}/")[2]).with_suffix(".ko") for name in order]
     files = tuple(place / path.name if not path.exists() else path for path in found)
     return Built(files, module.parameters)
+
+
+def _build(headers: Path, source: Path, place: Path) -> None:
+    """Build in a directory of its own, and put it in place when it is complete."""
+    with cache.partial(place.parent) as copy:
+        ignored = shutil.ignore_patterns(".git", "*.ko", "*.o")
+        shutil.copytree(source, copy, ignore=ignored, dirs_exist_ok=True)
+        _make(headers, copy, source)
+        copy.rename(place)
 
 
 def _content(source: Path) -> str:

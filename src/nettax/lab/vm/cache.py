@@ -52,7 +52,8 @@ def locked(part: Path) -> Iterator[None]:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
         for left in part.glob(f"{_PARTIAL}*"):
-            shutil.rmtree(left)
+            # A child of the killed one's may still write there: the next to come removes the rest.
+            shutil.rmtree(left, ignore_errors=True)
         yield
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):

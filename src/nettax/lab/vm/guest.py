@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import socket
 import time
 from collections.abc import Callable, Iterable
@@ -137,9 +138,13 @@ class Guest:
             return f"the guest did not start: {said}."
         if said := _after(text, "Kernel panic - not syncing: "):
             return f"the guest's kernel panicked: {said}."
-        qemu = os.pread(self._said, _CHUNK, 0).decode(errors="replace").strip()
-        if self._process.wait():
-            return f"QEMU failed: {qemu or 'without a word'}."
+        qemu = os.pread(self._said, _CHUNK, 0).decode(errors="replace").strip().rstrip(".")
+        code = self._process.wait()
+        if code < 0:
+            ended = f"QEMU was ended by {_signal(-code)}"
+            return f"{ended}: {qemu}." if qemu else f"{ended}."
+        if code:
+            return f"QEMU failed: {qemu or f'it ended with {code}, and said nothing'}."
         return "the guest was shut down before the command had ended."
 
     def _failed(self, what: str) -> NettaxError:
@@ -150,6 +155,12 @@ class Guest:
 
     def _text(self) -> str:
         return self._serial.decode(errors="replace").replace("\r", "")
+
+
+def _signal(number: int) -> str:
+    with suppress(ValueError):
+        return signal.Signals(number).name
+    return f"signal {number}"  # a realtime signal: most have no name
 
 
 def _after(text: str, mark: str) -> str:

@@ -42,7 +42,7 @@ class Nic:
         if not 1 <= queues <= min(cpus, _MOST[kind]):
             raise UsageError(f"{kind} has 1 to {min(cpus, _MOST[kind])} queues with {cpus} CPUs.")
         if kind == "igb" and queues != cpus:
-            raise UsageError(f"igb makes a queue for each CPU: give the guest {queues} CPUs.")
+            raise UsageError(f"igb makes a queue for each CPU: {cpus} here, not {queues}.")
         self._kind = kind
         self._queues = queues
         self.driver = {"virtio": "virtio_net", "igb": "igb"}[kind]

@@ -12,11 +12,30 @@ from pathlib import Path
 
 from nettax.errors import MissingFeature
 
-__all__ = ["COUNTS_ON_SEVERAL", "PORTS", "PROGRAM", "Emulator", "Machine", "installed"]
+__all__ = [
+    "COUNTS_ON_SEVERAL",
+    "PATCHES_ON_SEVERAL",
+    "PORTS",
+    "PROGRAM",
+    "Emulator",
+    "Machine",
+    "installed",
+]
 
 PROGRAM = "qemu-system-x86_64"
 COUNTS_ON_SEVERAL = (10, 0)
 """From this version on -icount works with more than one CPU; in 7.2 it hangs."""
+PATCHES_ON_SEVERAL = (8, 1)
+"""From this version on several CPUs see code that one of them changes, as kernels do for static
+keys and tracing. Before, a CPU that translated it meanwhile could keep a breakpoint in it that was
+gone, which is a panic. QEMU commit deba78709ae8 ("accel/tcg: Always lock pages before translation")
+(in v8.1).
+"""
+_ALLOCATES = (8, 0)
+# Before, cmpxchg16b, by which a kernel allocates, left flags that no CPU has, and an interrupt
+# just then saved them: now and then a panic. The kernel does without, if told: it is bit 13 of
+# word 4, arch/x86/include/asm/cpufeatures.h. Not where instructions count: they would be others.
+_WITHOUT_CMPXCHG16B = "clearcpuid=141"
 PORTS = ("control", "signals", "stdin", "stdout", "stderr")
 """The virtio ports that agent.sh opens."""
 
@@ -95,7 +114,9 @@ class Machine:
         words += ["-kernel", str(self.kernel), "-initrd", f"/dev/fd/{self.initramfs}"]
         words += [
             "-append",
-            " ".join(filter(None, (_KERNEL, self._clock(counter_khz), self.append))),
+            " ".join(
+                filter(None, (_KERNEL, self._clock(counter_khz), self._spared(), self.append))
+            ),
         ]
         words += ["-chardev", f"socket,id=serial,fd={self.serial}", "-serial", "chardev:serial"]
         words += ["-device", "virtio-serial-pci"]
@@ -106,6 +127,11 @@ class Machine:
         for number, path in enumerate(self.shares):
             words += _directory(f"share{number}", path, "readonly=off")
         return [*words, *self.nic, *self.plugin]
+
+    def _spared(self) -> str:
+        """What the kernel is not to use, as this QEMU gets it wrong."""
+        wrong = not self.exact and self.emulator.version() < _ALLOCATES
+        return _WITHOUT_CMPXCHG16B if wrong else ""
 
     def _clock(self, counter_khz: int) -> str:
         """Tell the kernel the rate of its counter.

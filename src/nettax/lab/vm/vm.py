@@ -152,11 +152,11 @@ class Vm:
                 return kernel
 
     def _emulator(self, stack: ExitStack) -> Emulator:
-        """This host's QEMU; a newer one where the NIC, or counting on several CPUs, takes it."""
+        """This host's QEMU; a newer one where the NIC, or several CPUs, take it."""
         here = qemu.installed()
         least = [self._nic.least_qemu] if self._nic else []
-        if self._exact and self._cpus > 1:
-            least.append(qemu.COUNTS_ON_SEVERAL)
+        if self._cpus > 1:
+            least.append(qemu.COUNTS_ON_SEVERAL if self._exact else qemu.PATCHES_ON_SEVERAL)
         if not least or max(least) <= here.version():
             return here
         return backports.emulator(stack, self._progress)
