@@ -37,7 +37,6 @@ def left_by(source: Path, series: str, rounds: int, *parameters: str) -> Any:
     """What unloading it so often leaves in a guest that knows who allocated each object."""
     module = build.built(kernels.find(series), Module(source)).files[0]
     with Vm(series, append="slab_nomerge slub_debug=U") as vm:
-        vm.run(["mount", "-t", "debugfs", "none", "/sys/kernel/debug"])
         result = vm.run(["python3", "-S", str(UNLOADED), str(module), str(rounds), *parameters])
     assert result.code == 0, result.stderr.decode()
     found = json.loads(result.stdout)
