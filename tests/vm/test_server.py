@@ -238,7 +238,7 @@ def test_on_ones_own_host(series: str) -> None:
     assert (status["stats"]["accepted"], status["stats"]["messages"]) == (1, 1)
     assert said[-1] == "not loaded"
     assert "can crash or corrupt the whole host" in errors
-    assert errors.count("Aborted!") == 1, "nobody said yes"
+    assert errors.count("nobody said yes") == 1
     assert errors.count("is loaded: unload it first") == 2
     assert errors.count("nettax_server is not loaded") == 1
     assert "insmod failed" in errors
