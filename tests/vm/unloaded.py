@@ -107,7 +107,7 @@ def sites() -> Counter[str]:
     """Objects by cache and allocating stack, in the caches that a server has to do with."""
     found: Counter[str] = Counter()
     for cache in TRACES.iterdir():
-        if not OURS.match(cache.name):  # a socket that waits for a minute, tw_sock, has none
+        if not OURS.match(cache.name):  # nor has tw_sock, what is left of a socket for a minute
             continue
         stack, count = "", 0
         for line in [*(cache / "alloc_traces").read_text().splitlines(), " 0 end age="]:
@@ -132,25 +132,20 @@ def grown(readings: list[Counter[str]], by: int) -> dict[str, list[int]]:
 
 
 def stop(module: str, rounds: int, parameters: list[str]) -> object:
-    """So many rounds, after the first tenth of which all is counted for the first time."""
+    """So many rounds, after the first fifth of which all is counted for the first time."""
     for name in ("rmem", "wmem"):  # so that buffers are soon full
         Path(f"/proc/sys/net/ipv4/tcp_{name}").write_text("4096 8192 16384")
     every = rounds // READINGS
     counts: list[dict[str, int]] = []
     names: list[Counter[str]] = []
     by_site: list[Counter[str]] = []
-    took: list[float] = []
     for number in range(1, rounds + 1):
         one_round(module, parameters)
         if number % every == 0:
-            took.append(time.monotonic())
             counts.append(settled(counts[0] if counts else {}))
             names.append(threads())
-            took.append(time.monotonic())
             by_site.append(sites())
-            took.append(time.monotonic())
     text = subprocess.run(["dmesg"], capture_output=True, text=True, check=True).stdout
-    more = (by_site[-1] - by_site[0]).most_common(8)
     return {
         "counts": counts,
         "workers": [each.pop("kworker") for each in names],
@@ -158,8 +153,7 @@ def stop(module: str, rounds: int, parameters: list[str]) -> object:
         "objects": [sum(each.values()) for each in by_site],
         "sites": len(by_site[-1]),
         "grown": grown(by_site, every),
-        "most": more,
-        "seconds": [round(b - a, 1) for a, b in pairwise(took)],
+        "most": (by_site[-1] - by_site[0]).most_common(8),
         "log": [x for x in text.splitlines() if any(word in x for word in KEPT)],
     }
 
