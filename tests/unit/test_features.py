@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,16 @@ def test_capabilities(tmp_path: Path, namespace: str, mask: str, expected: set[s
     if namespace:
         (tmp_path / "self/ns/user").symlink_to(namespace)
     assert features.capabilities(tmp_path) == expected
+
+
+def test_each_capability_that_is_asked_for_can_be_held(tmp_path: Path) -> None:
+    """One that is not known would be lacking, whoever asks."""
+    source = Path(features.__file__).parents[1]
+    texts = [path.read_text() for path in source.rglob("*.py")]
+    asked = {name for text in texts for name in re.findall(r'require\("(CAP_\w+)"', text)}
+    write(tmp_path / "self/status", "CapEff:\t000001ffffffffff\n")
+    assert asked
+    assert asked <= features.capabilities(tmp_path)
 
 
 def test_sysctls(tmp_path: Path) -> None:

@@ -58,7 +58,12 @@ def load(yes: bool, parameters: Sequence[str]) -> None:
     module = kmod.built(_say)
     click.echo(WARNING, err=True)
     if not yes:
-        click.confirm("Load it?", abort=True, err=True)
+        try:
+            click.confirm("Load it?", abort=True, err=True)
+        except click.Abort:
+            click.echo(err=True)  # the question's line has no end yet
+            _say("it was not loaded: nobody said yes. Without asking: --yes")
+            raise
     kmod.load(module, parameters)
 
 
