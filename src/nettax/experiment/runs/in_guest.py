@@ -47,19 +47,21 @@ def spawn(chain: str, count: str) -> Any:
     works = chain == "workqueue"
     stage = stages_of(chain)[1 if works else 0]  # a work item's whole chain is its connection's
     found = {}
-    for together in (1, TOGETHER):
-        with Latency((chain,), by="arg" if works else "nothing") as latency:
+    with Latency((chain,), by="arg" if works else "nothing") as latency:
+        before = latency.read()
+        for together in (1, TOGETHER):
             for _ in range(int(count) // together):
                 _connect(together)
-            read = latency.read().histograms
-        for key, times in read.items():
-            if key.name == stage and (not works or key.group in inside):
-                found[str(together)] = {
-                    "count": times.count,
-                    "p50_ns": times.quantile(0.5),
-                    "p99_ns": times.quantile(0.99),
-                    "most_ns": times.most_ns,
-                }
+            after = latency.read()
+            for key, times in (after - before).histograms.items():
+                if key.name == stage and (not works or key.group in inside):
+                    found[str(together)] = {
+                        "count": times.count,
+                        "p50_ns": times.quantile(0.5),
+                        "p99_ns": times.quantile(0.99),
+                        "most_ns": times.most_ns,
+                    }
+            before = after
     return found
 
 
