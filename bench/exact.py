@@ -14,7 +14,9 @@ from nettax.report.table import table
 
 __all__ = ["Alike", "alike", "text"]
 
-RUNS = 6
+RUNS = 10
+SERIES = 5
+"""Comparisons in the same four guests, one after another: half the time is their boots."""
 MODES = ("kthread", "workqueue")
 
 
@@ -36,25 +38,28 @@ class Alike:
 
 
 def alike(repeats: int = RUNS, progress: Callable[[str], None] = lambda _: None) -> list[Alike]:
-    """Compare each mode with itself in turns, `repeats` times in all, each time in guests anew."""
-    found = []
-    for number in range(repeats):
+    """Compare each mode with itself in turns, `repeats` times in all."""
+    found: list[Alike] = []
+    for number, first in enumerate(range(0, repeats, SERIES)):
         text = f"mode={MODES[number % len(MODES)]}"
-        progress(f"exact: {text} with itself, {number + 1} of {repeats}")
-        for each in exact.compare(setting(text), setting(text))[2]:
-            total = each.total
-            found.append(
-                Alike(
-                    text,
-                    each.operation,
-                    total.spread,
-                    total.difference / total.mean_b,
-                    max(total.margin, total.least) / total.mean_b,
-                    total.differs,
-                    tuple(one.name for one in each.functions),
-                )
-            )
+        times = min(SERIES, repeats - first)
+        progress(f"exact: {text} with itself, {first + 1} to {first + times} of {repeats}")
+        for comparison in exact.series(setting(text), setting(text), times)[2]:
+            found += [_alike(text, each) for each in comparison]
     return found
+
+
+def _alike(text: str, each: exact.Compared) -> Alike:
+    total = each.total
+    return Alike(
+        text,
+        each.operation,
+        total.spread,
+        total.difference / total.mean_b,
+        max(total.margin, total.least) / total.mean_b,
+        total.differs,
+        tuple(one.name for one in each.functions),
+    )
 
 
 def text(found: list[Alike]) -> str:

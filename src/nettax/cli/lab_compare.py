@@ -43,7 +43,7 @@ Examples:
     show_default=True,
     help="How often each is counted, in guests of its own or, of one kernel, both in one.",
 )
-@click.option("--smoke", is_flag=True, help="Try whether it works: 100 connections, three times.")
+@click.option("--smoke", is_flag=True, help="Try whether it works: 200 connections, three times.")
 @click.option("--json", "as_json", is_flag=True, help="One document.")
 @click.argument("a")
 @click.argument("b")
@@ -72,7 +72,7 @@ def compare(
 
     common = setting(both)
     if smoke:
-        operations, count, repeat = operations or ("connection",), 100, 3
+        operations, count, repeat = operations or ("connection",), 200, 3
     guests_a, guests_b, found = exact.compare(
         setting(a, common),
         setting(b, common),

@@ -203,7 +203,7 @@ PAGES = {
         "used, and root is needed for ``--nic`` only.",
     ),
     "run": Page(
-        overhead="An experiment boots between one and nine guests, of 10 to 40 seconds each on two "
+        overhead="An experiment boots between one and five guests, of 10 to 40 seconds each on two "
         "CPUs; ``--smoke`` boots fewer, and asks less of each.",
         files=(
             (

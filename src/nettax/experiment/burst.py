@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from nettax.kernel import net_counters
-from nettax.load.burst import Burst, burst
+from nettax.load.burst import START_UP_S, Burst, burst
 
 __all__ = ["COUNTERS", "BurstRun", "burst_run"]
 
@@ -42,6 +42,7 @@ def burst_run(
     cpus: Iterable[int] | None = None,
     netns: str | None = None,
     pid: int | str = "self",
+    start_up_s: int = START_UP_S,
 ) -> BurstRun:
     """Run a burst (see `nettax.load.burst.burst`).
 
@@ -58,6 +59,7 @@ def burst_run(
         patience_s=patience_s,
         cpus=cpus,
         netns=netns,
+        start_up_s=start_up_s,
     )
     since = net_counters.difference(net_counters.counters(pid), before)
     return BurstRun(seen, {name: since[name] for name in COUNTERS if name in since})

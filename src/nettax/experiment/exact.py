@@ -31,7 +31,7 @@ from nettax.lab import kmod
 from nettax.lab.vm import Module, Vm, build, kernels, modules
 from nettax.lab.vm.blocks import Block, Blocks
 
-__all__ = ["OPERATIONS", "Compared", "Guests", "compare"]
+__all__ = ["OPERATIONS", "Compared", "Guests", "compare", "series"]
 
 OPERATIONS = {"connection": "echo", "round-trip": "echo", "request": "http"}
 """What is counted, in the order of native/exact.c, and what the server is to speak for it."""
@@ -92,24 +92,46 @@ def compare(
     :raises MissingFeature: what building or booting takes is missing.
     :raises NettaxError: a guest does not start, or refuses a setting, or the client fails in it.
     """
+    first, second, found = series(
+        a, b, 1, operations=operations, count=count, repeat=repeat, progress=progress
+    )
+    return first, second, found[0]
+
+
+def series(
+    a: Setting,
+    b: Setting,
+    times: int,
+    *,
+    operations: Sequence[str] = (),
+    count: int = 500,
+    repeat: int = 4,
+    progress: Callable[[str], None] = lambda _: None,
+) -> tuple[Guests, Guests, list[list[Compared]]]:
+    """Make a comparison several times over, one after another in each of the guests.
+
+    What `compare` does, at less than a guest for each; what the guests counted is of the first.
+    """
     sides = [_Side(each, operations, progress) for each in (a, b)]
     lab = _Lab(count, progress)
     together = sides[0].kernel == sides[1].kernel
-    boots: tuple[list[Counted], list[Counted]] = ([], [])
+    boots: list[tuple[list[Counted], list[Counted]]] = [([], []) for _ in range(times)]
     for number in range(repeat):
         progress(f"counting, {number + 1} of {repeat}")
         order = [0, 1] if number % 2 == 0 else [1, 0]
-        if together:
-            done = lab.counted([sides[index] for index in order])
-        else:
-            done = [lab.counted([sides[index]])[0] for index in order]
-        for index, counted in zip(order, done, strict=True):
-            boots[index].append(counted)
+        for indices in [order] if together else [[index] for index in order]:
+            done = lab.counted([sides[index] for index in indices], times)
+            for one, counted in zip(boots, done, strict=True):
+                for index, each in zip(indices, counted, strict=True):
+                    one[index].append(each)
     guests = [
         Guests(each.setting, each.kernel.release, tuple(done))
-        for each, done in zip(sides, boots, strict=True)
+        for each, done in zip(sides, boots[0], strict=True)
     ]
-    found = [_compared(name, count, *boots, together=together) for name in sides[0].operations]
+    found = [
+        [_compared(name, count, *one, together=together) for name in sides[0].operations]
+        for one in boots
+    ]
     return guests[0], guests[1], found
 
 
@@ -208,34 +230,43 @@ class _Lab:
         self._progress = progress
         self._symbols: dict[str, list[Symbol]] = {}  # by release
 
-    def counted(self, sides: Sequence[_Side]) -> list[Counted]:
-        """Boot a guest, and count these in turn."""
+    def counted(self, sides: Sequence[_Side], times: int) -> list[list[Counted]]:
+        """Boot a guest, and count these in turn, so many times."""
         phases = [1 + n * len(side.operations) for n, side in enumerate(sides)]
         plan = {
             "library": native.PATH,
             "count": self._count,
             "settings": [side.plan(phase) for side, phase in zip(sides, phases, strict=True)],
         }
-        kernel = sides[0].kernel.release
+        release = sides[0].kernel.release
+        found = []
         with (
             Blocks() as blocks,
             Vm(
                 sides[0].setting.kernel, exact=True, blocks=blocks, progress=self._progress
             ) as guest,
         ):
-            done = guest.run(["python3", "-IS", _CLIENT, json.dumps(plan)])
-            if done.code:
-                raise NettaxError(
-                    f"the client failed in the guest:\n{done.stderr.decode().strip()}"
+            for _ in range(times):
+                said = _told(guest, plan)
+                if release not in self._symbols:
+                    text = guest.run(["cat", "/proc/kallsyms"]).stdout.decode()
+                    self._symbols[release] = kernel_symbols(text)
+                executed = blocks.read()
+                found.append(
+                    [
+                        side.made(each, phase, executed, self._symbols[release], self._count)
+                        for side, phase, each in zip(sides, phases, said["settings"], strict=True)
+                    ]
                 )
-            said = json.loads(done.stdout)
-            if "refused" in said:
-                raise NettaxError(said["refused"])
-            if kernel not in self._symbols:
-                text = guest.run(["cat", "/proc/kallsyms"]).stdout.decode()
-                self._symbols[kernel] = kernel_symbols(text)
-            executed = list(blocks.read())
-        return [
-            side.made(each, phase, executed, self._symbols[kernel], self._count)
-            for side, phase, each in zip(sides, phases, said["settings"], strict=True)
-        ]
+        return found
+
+
+def _told(guest: Vm, plan: Mapping[str, object]) -> Any:
+    """What the client prints."""
+    done = guest.run(["python3", "-IS", _CLIENT, json.dumps(plan)])
+    if done.code:
+        raise NettaxError(f"the client failed in the guest:\n{done.stderr.decode().strip()}")
+    said = json.loads(done.stdout)
+    if "refused" in said:
+        raise NettaxError(said["refused"])
+    return said

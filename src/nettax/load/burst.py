@@ -12,10 +12,11 @@ from nettax.errors import UsageError
 from nettax.load.engine import Address, Engine, address
 from nettax.load.histogram import Histogram
 
-__all__ = ["Burst", "BurstConnection", "burst"]
+__all__ = ["START_UP_S", "Burst", "BurstConnection", "burst"]
 
 MOST_RESULTS = 10_000_000
 START_UP_S = 10
+"""For the process of the engine."""
 _FAILED = 2
 
 
@@ -115,6 +116,7 @@ def burst(
     cpus: Iterable[int] | None = None,
     netns: str | None = None,
     cgroup: Path | None = None,
+    start_up_s: int = START_UP_S,
 ) -> Burst:
     """Open `connections` at once; when all are open, each sends one message a round, all at once.
 
@@ -122,6 +124,7 @@ def burst(
     echo waits in recv(2), as a ping-pong does; on several, in epoll_wait(2).
 
     :param patience_s: for all to connect, and for each round. SYNs are sent again after 1, 3, 7 s.
+    :param start_up_s: what its process may take to begin.
     :raises UsageError: the host cannot be looked up; too many, or none.
     :raises NettaxError: the engine failed.
     """
@@ -140,7 +143,7 @@ def burst(
     size = ctypes.sizeof(page) + ctypes.sizeof(each) + ctypes.sizeof(echoes)
     engine = Engine("nettax_load_burst", bytes(page), size, cpus=cpus, netns=netns, cgroup=cgroup)
     with engine:
-        engine.finish(START_UP_S + patience_s * (rounds + 1))
+        engine.finish(start_up_s + patience_s * (rounds + 1))
     page = _Page.from_buffer_copy(engine.memory)
     at = ctypes.sizeof(page)
     found = each.from_buffer_copy(engine.memory, at)

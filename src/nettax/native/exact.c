@@ -16,10 +16,11 @@
 
 #include "qemu/count.h"
 
-#define ALIGN_S 100 /* more than TIME_WAIT lasts: nothing is left of what was before */
-#define WARM	100 /* operations that are not counted */
-#define SLICES	50
-#define ANSWER	65536
+#define ALIGN_S	    100
+#define TIME_WAIT_S 60	/* TCP_TIMEWAIT_LEN of include/net/tcp.h */
+#define WARM	    100 /* operations that are not counted */
+#define SLICES	    50
+#define ANSWER	    65536
 
 static const char REQUEST[] = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
@@ -161,25 +162,53 @@ static int64_t now(void)
 	return time.tv_sec * INT64_C(1000000000) + time.tv_nsec;
 }
 
-/* Until a multiple of so many seconds, so that the kernel's ticks are where they are in each run.
+/*
+ * Until no connection of before is in TIME_WAIT any more, at a multiple of so many seconds, so that
+ * the kernel's ticks are where they are in each run.
  */
 static void align(void)
 {
-	struct timespec until = {.tv_sec = (now() / 1000000000 / ALIGN_S + 1) * ALIGN_S};
+	int64_t gone = now() / 1000000000 + TIME_WAIT_S + 1;
+	struct timespec until = {.tv_sec = (gone / ALIGN_S + 1) * ALIGN_S};
 
 	clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL);
 }
 
-/* The clock's time for so many operations, in ns; -1 and errno if one fails. */
-static int64_t counted(enum operation what, int phase, int fd, long count)
+/*
+ * Some operations that are not counted, so that nothing has to come from the host any more. Gives
+ * the connection that they were on, or 0 where each has one of its own.
+ */
+static int warmed(enum operation what)
+{
+	int fd = 0;
+
+	if (what != CONNECTION) {
+		fd = connected();
+		if (fd < 0 || (what == REQUEST_ANSWER && learn(fd)))
+			return -1;
+	}
+	return perform(what, fd, WARM) ? -1 : fd;
+}
+
+/*
+ * The clock's time for so many operations, in ns; -1 and errno if one fails. The pause is longer
+ * than a server keeps a connection on which nobody asks anything, so what is counted is on a new
+ * one.
+ */
+static int64_t counted(enum operation what, int phase, long count)
 {
 	int64_t sum = 0, start;
 	long slice;
+	int fd = warmed(what);
 	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-	if (listener < 0 || listen(listener, SLICES))
+	if (fd < 0 || listener < 0 || listen(listener, SLICES))
 		return -1;
+	if (what != CONNECTION)
+		close(fd);
 	align();
+	if (what != CONNECTION && (fd = warmed(what)) < 0)
+		return -1;
 	for (slice = 0; slice < SLICES; slice++) {
 		if (weigh_down(listener))
 			return -1;
@@ -194,25 +223,14 @@ static int64_t counted(enum operation what, int phase, int fd, long count)
 }
 
 /*
- * Some operations are done first, so that nothing has to come from the host any more. What is
- * counted then is in slices, as the state of the kernel's caches of objects decides what each costs
- * (a slab that is just full makes a path of 1 % of a round trip, each time), and would otherwise be
- * one state for all of a boot. For one call in a process, which ends with it.
+ * What is counted is in slices, as the state of the kernel's caches of objects decides what each
+ * operation costs (a slab that is just full makes a path of 1 % of a round trip, each time), and
+ * would otherwise be one state for all of a boot. For one call in a process, which ends with it.
  */
 int64_t nettax_exact(int operation, int phase, int port, long count)
 {
-	enum operation what = operation;
-	int fd = -1;
-
 	server.sin_family = AF_INET;
 	server.sin_port = htons(port);
 	server.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	if (what != CONNECTION) {
-		fd = connected();
-		if (fd < 0 || (what == REQUEST_ANSWER && learn(fd)))
-			return -1;
-	}
-	if (perform(what, fd, WARM))
-		return -1;
-	return counted(what, phase, fd, count);
+	return counted(operation, phase, count);
 }

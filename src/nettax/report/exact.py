@@ -85,6 +85,8 @@ def _functions(each: Compared) -> str:
     if more := len(each.functions) - len(rows):
         rest = sum(one.difference for one in each.functions[SHOWN:])
         lines.append(f"and {more} more, {rest:+,.0f} together (--json has all)")
+    unnamed = each.total.difference - sum(one.difference for one in each.functions)
+    lines.append(f"all others together, each too alike to be named: {unnamed:+,.0f}")
     a, b = each.strings
     if abs(a - b) > abs(each.total.difference) / 10:
         lines.append(

@@ -116,18 +116,27 @@ def _meaning(bursts: dict[str, Any], held: dict[str, int]) -> str:
         if turned
         else f"Of {most} at once none found the listen queue full. "
     )
-    short = {name: count for name, count in held.items() if count < HELD}
-    why = "; ".join(f"{name} {count}" for name, count in short.items())
     return (
         queue
         + f"The median echo of those that did not took {kthread / max(1, work):.2f} times as many "
         "instructions with a thread for each connection as with a work item, which is the work of "
-        "the others before it in line as much as its own. "
-        + (
-            f"Of {HELD} connections held open not all were answered: {why}. That is max_active: an "
-            "item that waits for its peer is active, a queue runs 256 at a time on a CPU unless it "
-            "is told otherwise (WQ_DFL_ACTIVE), and the next begins when one of those ends."
-            if short
-            else f"All of {HELD} connections held open were answered."
-        )
+        f"the others before it in line as much as its own. {_limit(held)}"
+    )
+
+
+def _limit(held: dict[str, int]) -> str:
+    """Why not all of those held open were answered, and what moved that limit."""
+    short = ", ".join(f"{count} ({name})" for name, count in held.items() if count < HELD)
+    if not short:
+        return f"All of {HELD} connections held open were answered."
+    moved = (
+        f" With {name[name.index('max_active') :]} {count} of {HELD} were."
+        for name, count in held.items()
+        if "max_active" in name
+    )
+    return (
+        f"Of {HELD} connections held open not all were answered: {short}. That is max_active: an "
+        "item that waits for its peer is active, and a queue has no more than so many at a time, "
+        "256 unless it is told otherwise (WQ_DFL_ACTIVE, of a bound queue on each CPU); the next "
+        f"begins when one of those ends.{''.join(moved)}"
     )

@@ -71,12 +71,9 @@ def run(smoke: bool, progress: Say) -> Outcome:
         plots=(
             Bars(
                 "instructions per connection",
-                tuple(
-                    (name, sum(values) / len(values))
-                    for name, values in (
-                        ("kthread", counted[0].total.a),
-                        ("workqueue", counted[0].total.b),
-                    )
+                (
+                    ("kthread", counted[0].total.mean_a),
+                    ("workqueue", counted[0].total.mean_b),
                 ),
             ),
             Bars(

@@ -9,7 +9,8 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-from collections.abc import Iterator
+from itertools import zip_longest
+from operator import sub
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -22,6 +23,7 @@ PHASES = 8
 _MOST = 1 << 20  # blocks
 _HEAD = struct.Struct("=4Q")
 _BLOCK = struct.Struct(f"={2 + PHASES}Q")
+_NEVER = (0,) * (2 + PHASES)
 _PLUGIN = Path(native.PATH).with_name("qemu") / "count.so"
 
 
@@ -41,6 +43,7 @@ class Blocks:
     def __init__(self) -> None:
         """Count nothing yet."""
         self._fd = os.memfd_create("blocks")
+        self._read: list[tuple[int, ...]] = []
         os.ftruncate(self._fd, _HEAD.size + _MOST * (_BLOCK.size + 16))
 
     def __enter__(self) -> Self:
@@ -57,8 +60,10 @@ class Blocks:
         """Words for QEMU's command line."""
         return ("-plugin", f"{os.fspath(_PLUGIN).replace(',', ',,')},fd={self._fd}")
 
-    def read(self) -> Iterator[Block]:
-        """The blocks that were executed in a phase above 0; some come several times.
+    def read(self) -> list[Block]:
+        """The blocks that were executed in a phase above 0 since this was last read.
+
+        Some come several times.
 
         :raises NettaxError: QEMU did not load the plugin, or there were more blocks than it has
             room for.
@@ -70,6 +75,13 @@ class Blocks:
             if full:
                 raise NettaxError("the guest ran more code than there is room to count it in.")
             end = _HEAD.size + used * _BLOCK.size
-            for address, instructions, *times in _BLOCK.iter_unpack(memory[_HEAD.size : end]):
-                if any(times[1:]):
-                    yield Block(address, instructions, tuple(times))
+            now = list(_BLOCK.iter_unpack(memory[_HEAD.size : end]))
+        found = []
+        for (address, size, *times), (_, _, *before) in zip_longest(
+            now, self._read, fillvalue=_NEVER
+        ):
+            since = tuple(map(sub, times, before))
+            if any(since[1:]):
+                found.append(Block(address, size, since))
+        self._read = now
+        return found
