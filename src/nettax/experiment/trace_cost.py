@@ -14,7 +14,7 @@ from typing import Protocol
 from nettax.experiment.estimate import Estimate, paired_difference
 from nettax.functions import LatencyReading
 
-__all__ = ["SMALL", "STIMULI", "Reader", "added_ns", "inside_ns", "system_call"]
+__all__ = ["SMALL", "STIMULI", "Reader", "added_ns", "inside_ns", "system_calls"]
 
 _ROUNDS = 12
 _ROUND_S = 0.008
@@ -107,10 +107,13 @@ STIMULI: dict[str, Callable[[], AbstractContextManager[Work]]] = {
 """By chain, what runs it once; `call`: a function's."""
 
 
-def system_call() -> str:
-    """The kernel's function that the stimulus `call` calls once."""
-    prefix = {"x86_64": "__x64_", "aarch64": "__arm64_"}.get(os.uname().machine, "")
-    return f"{prefix}sys_getppid"
+def system_calls() -> tuple[str, ...]:
+    """Names of the kernel's function that the stimulus `call` calls once.
+
+    On x86 they are aliases, of which a kernel lists one (arch/x86/include/asm/syscall_wrapper.h).
+    """
+    kinds = {"x86_64": ("__x64_", "__do_", "__ia32_"), "aarch64": ("__arm64_",)}
+    return tuple(f"{kind}sys_getppid" for kind in kinds.get(os.uname().machine, ("",)))
 
 
 def added_ns(

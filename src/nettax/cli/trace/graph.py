@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import time
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import click
@@ -90,11 +92,10 @@ def command(
 
 def _added(host: Host) -> Cost | None:
     """What tracing adds to a call of one function; None where the one to try cannot be traced."""
-    from nettax.experiment.trace_cost import added_ns, system_call
+    from nettax.experiment.trace_cost import added_ns, system_calls
 
-    name = system_call()
-    try:
-        found = added_ns("call", lambda: GraphTracer(host, name, only=[name]), rounds=6)
-    except MissingFeature:
-        return None
-    return Cost(found.median, found.low, found.high)
+    for name in system_calls():
+        with suppress(MissingFeature):
+            found = added_ns("call", partial(GraphTracer, host, name, only=[name]), rounds=6)
+            return Cost(found.median, found.low, found.high)
+    return None
