@@ -390,7 +390,9 @@ def kill_and_undo(
 
 
 @two_cpus
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.full] * (name == "demo")) for name in COMMANDS]
+)
 def test_killed_at_a_few_moments(
     name: str, spans: dict[str, float], kernel: Kernel, eventually: Eventually
 ) -> None:

@@ -206,7 +206,13 @@ def test_a_terminal_that_cannot_be_drawn_on(term: str) -> None:
         shown.wait("TERM does not name", "status 2")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGINT,
+        *(pytest.param(other, marks=pytest.mark.full) for other in (signal.SIGTERM, signal.SIGHUP)),
+    ],
+)
 def test_signals_leave_the_terminal_as_it_was(number: int, eventually: Eventually) -> None:
     with terminal(["-I", "0.2"]) as shown:
         shown.wait(*FIRST)

@@ -144,6 +144,7 @@ def apart(planted: list[Planted]) -> float:
     return statistics.median(each.parts.direct - each.neighbour for each in planted)
 
 
+@pytest.mark.full  # what third tasks take of the CPU meanwhile is in its figure
 def test_a_loop_without_memory_loses_a_polluters_time_and_no_more(
     await_quiet: Callable[[int], None],
 ) -> None:

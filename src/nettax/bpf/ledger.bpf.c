@@ -26,6 +26,8 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
+/* The first reading is of nothing. It is there before the first event counts: on the caller's own
+ * CPU an interrupt may follow at once. */
 static __always_inline void arm(struct cpu *c, struct task_struct *task)
 {
 	struct task_key key = {
@@ -33,25 +35,28 @@ static __always_inline void arm(struct cpu *c, struct task_struct *task)
 	    .start_ns = task->start_boottime,
 	};
 	struct task_account *account = NULL;
-	struct moment m = {.now = bpf_ktime_get_ns()};
+	struct moment m = {};
 	__u32 kind = KIND_IDLE;
 
-	look_at_clock(&m, task);
 	c->percpu_base = percpu_base(task);
-	c->t0 = m.now;
-	c->clock0 = m.clock;
-	c->waived0 = m.waived_ns;
-	c->totals.start_ns = m.now;
 	c->hard_grace = true;
 	c->soft_grace = true;
 	if (key.pid) {
 		account = bpf_map_lookup_elem(&tasks, &key) ?: new_account(task, &key);
 		kind = account ? account->kind : KIND_TASK;
 	}
-	open_slice(c, task, &key, kind, m.now);
-	c->totals.now_ns = m.now;
-	c->totals.armed = 1;
 	__builtin_memcpy(&c->reading, &c->totals, sizeof(c->reading));
+	c->reading.armed = 1;
+
+	m.now = bpf_ktime_get_ns();
+	look_at_clock(&m, task);
+	c->t0 = m.now;
+	c->clock0 = m.clock;
+	c->waived0 = m.waived_ns;
+	c->totals.start_ns = c->reading.start_ns = m.now;
+	c->totals.now_ns = c->reading.now_ns = m.now;
+	open_slice(c, task, &key, kind, m.now);
+	*(volatile __u64 *)&c->totals.armed = 1;
 }
 
 /* The vector and trigger of the softirq in flight. Looked up afresh at each use: older verifiers
@@ -151,11 +156,13 @@ int settle(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	if (c->booking || c->changing)
 		return 1; /* try again */
+	if (!c->totals.armed) {
+		if (request == REQUEST_ARM)
+			arm(c, task);
+		return 0;
+	}
 	before = interrupted(c);
-	if (c->totals.armed)
-		settle_cpu(c, task);
-	else if (request == REQUEST_ARM)
-		arm(c, task); /* the first reading: nothing yet */
+	settle_cpu(c, task);
 	/* One came in the middle, on the caller's own CPU: the reading is of no one time. */
 	if (interrupted(c) != before)
 		return 1;

@@ -116,8 +116,13 @@ static __always_inline void births_waking(struct task_struct *task, __u64 now)
 		return;
 	}
 	b = bpf_map_lookup_elem(&births, &here);
-	if (!b || !b->ran)
+	if (!b)
 		return;
+	if (!b->ran) { /* it runs, so the switch to it went untraced */
+		DOUBT(abandoned);
+		bpf_map_delete_elem(&births, &here);
+		return;
+	}
 	r = bpf_map_lookup_elem(&requests, &pid);
 	if (r) {
 		r->forked = b->forked;
