@@ -12,7 +12,7 @@ import json
 import select
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any, cast
 
@@ -71,9 +71,14 @@ def burst(server: str, *counts: str) -> Any:
     from nettax.servers.server import Model, serve
 
     if server == "kernel":
-        return [_burst(AT[1], int(count)) for count in counts]
+        return _bursts(AT[1], counts)
     with serve(cast(Model, server), protocol="echo", backlog=BACKLOG) as process:
-        return [_burst(process.port, int(count)) for count in counts]
+        return _bursts(process.port, counts)
+
+
+def _bursts(port: int, counts: Sequence[str]) -> Any:
+    _burst(port, 1)  # brings in from the host what all need
+    return [_burst(port, int(count)) for count in counts]
 
 
 def _burst(port: int, count: int) -> Any:
