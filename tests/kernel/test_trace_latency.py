@@ -219,7 +219,7 @@ def test_what_this_kernel_refuses() -> None:
     assert run.returncode == 77
     assert "CONFIG_KPROBE_EVENTS is off" in run.stderr
     assert "nettax trace latency kthread covers it" in run.stderr
-    assert "lab vm run --cpus 1 -- nettax trace latency kthread_create_on_node" in run.stderr
+    assert "lab vm run -- nettax trace latency kthread_create_on_node" in run.stderr
 
 
 def test_the_command_line() -> None:

@@ -89,7 +89,9 @@ def test_commands_in_the_text_exist(page: str, words: str) -> None:
     verb, *options = shlex.split(words)[1:]
     if not (verb.startswith("-") or verb == "VERB" or HOLE in verb):
         command, _, options, _ = named([verb, *options])
-        known = {name for option in command.params for name in option.opts}
+        known = {
+            name for option in command.params for name in (*option.opts, *option.secondary_opts)
+        }
         for option in options:
             if option == "--":
                 break

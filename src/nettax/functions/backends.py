@@ -49,11 +49,8 @@ def covering(function: str) -> str | None:
 
 
 def in_the_lab(words: str) -> str:
-    """The command that shows it in a kernel that allows it.
-
-    Tracing patches the kernel's code as it runs, which QEMU 7.2 emulates rightly on one CPU only.
-    """
-    return f"nettax lab vm run --cpus 1 -- nettax {words}"
+    """The command that shows it in a kernel that allows it."""
+    return f"nettax lab vm run -- nettax {words}"
 
 
 def kprobe_refusal(sys: StrPath = "/sys") -> str | None:
