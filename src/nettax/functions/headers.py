@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 from nettax.functions.conditions import active_lines, read_config
+from nettax.kernel import head_lines
 
 __all__ = ["Definition", "Headers"]
 
@@ -121,8 +121,8 @@ class Headers:
             return
         self._definitions |= {name: [] for name in new}
         any_of = "(" + "|".join(map(re.escape, new)) + ")"
-        heads = rf"^[ \t]*#[ \t]*define[ \t]+{any_of}\b|^([A-Za-z_].*[ *])?{any_of}[ \t]*\("
-        for path in self._files(heads):
+        heads = rf"[ \t]*#[ \t]*define[ \t]+{any_of}\b|([A-Za-z_].*[ *])?{any_of}[ \t]*\("
+        for path in sorted(self._files(rf"^(?:{heads})", self._rest) | self._among_lines(heads)):
             for name, definition in self._in(path, new):
                 self._definitions[name].append(definition)
         for name in new:
@@ -130,7 +130,7 @@ class Headers:
 
     def callers(self, name: str) -> Iterator[tuple[str, str]]:
         """Functions with bodies that call a name, in the trees' C files: name, and where."""
-        for path in self._files(rf"\b{name}[ \t]*\("):
+        for path in sorted(self._files(rf"\b{name}[ \t]*\(", self._places)):
             if path.suffix == ".c":
                 lines = path.read_text(errors="replace").splitlines()
                 for at, line in enumerate(lines):
@@ -140,15 +140,22 @@ class Headers:
                         if body and re.search(rf"\b{re.escape(name)}\s*\(", body):
                             yield head[1], f"{self._shown(path)}:{at + 1}"
 
-    def _files(self, pattern: str) -> list[Path]:
-        if not self._places:
-            return []
-        run = subprocess.run(
-            ["grep", "-rlE", "--include=*.[ch]", "-e", pattern, *map(str, self._places)],
-            capture_output=True,
-            text=True,
-        )
-        return sorted(map(Path, run.stdout.splitlines()))
+    @cached_property
+    def _rest(self) -> list[Path]:
+        """The places whose lines have not been gathered."""
+        done = [root for root in self._roots if head_lines.gathered(root)]
+        return [p for p in self._places if not any(p.is_relative_to(root) for root in done)]
+
+    def _among_lines(self, pattern: str) -> set[Path]:
+        """As `_files`, by the lines that have been gathered."""
+        done = [root for root in self._roots if head_lines.gathered(root)]
+        found = {path for root in done for path in head_lines.files_with(root, pattern)}
+        return {path for path in found if any(path.is_relative_to(p) for p in self._places)}
+
+    def _files(self, pattern: str, places: Sequence[Path]) -> set[Path]:
+        if not places:
+            return set()
+        return set(map(Path, head_lines.grep(pattern, "-rl", "--include=*.[ch]", *places)))
 
     def _shown(self, path: Path) -> str:
         for root in self._roots:

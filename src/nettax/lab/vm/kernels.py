@@ -6,7 +6,8 @@
         boot/vmlinuz-6.1.0-56-amd64
         vmlinux                                         taken out of it: starts 2 s sooner
         lib/modules/6.1.0-56-amd64/                     with depmod's lists
-        usr/src/linux-headers-…                         once a module was built
+        usr/src/linux-headers-…                         once a module was built; with their lines
+                                                        in one file, for guests to look through
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nettax.errors import MissingFeature, NettaxError, UsageError
+from nettax.kernel import head_lines
 from nettax.lab.vm import cache, image, packages
 
 __all__ = ["Kernel", "cached", "find", "remove", "with_headers"]
@@ -92,7 +94,7 @@ def with_headers(kernel: Kernel, progress: Callable[[str], None] = lambda _: Non
     :raises MissingFeature: a kernel given by its path has none.
     :raises NettaxError: fetching failed.
     """
-    if kernel.headers:
+    if kernel.headers and (not kernel.tree or all(map(head_lines.gathered, _packed(kernel.tree)))):
         return kernel.headers
     if kernel.tree is None:
         raise MissingFeature(
@@ -102,6 +104,9 @@ def with_headers(kernel: Kernel, progress: Callable[[str], None] = lambda _: Non
     with cache.locked(_kernels()):
         if not kernel.headers:
             _fetch_headers(kernel, kernel.tree, progress)
+        for root in _packed(kernel.tree):
+            if not head_lines.gathered(root):
+                head_lines.gather(root)
     if kernel.headers:
         return kernel.headers
     raise NettaxError(f"the packages of {kernel.release} have no headers.")
@@ -171,6 +176,11 @@ def _depmod() -> str:
     if path is None:
         raise MissingFeature("depmod is missing: apt-get install kmod")
     return path
+
+
+def _packed(tree: Path) -> list[Path]:
+    """The headers of a tree: of its flavour, and those that all flavours share."""
+    return [path for path in tree.glob("usr/src/linux-headers-*") if path.is_dir()]
 
 
 def _fetch_headers(kernel: Kernel, tree: Path, progress: Callable[[str], None]) -> None:
