@@ -55,8 +55,9 @@ def test_the_parts_are_the_bill(host: Host, work: int, places: tuple[int, int]) 
     assert interval.events.lost == 0
     id_ = cgroup.stat().st_ino
     bill = cpu_stat.usage(cgroup).total_ns
-    assert parts_ns(interval.cgroups[id_]) == pytest.approx(bill, rel=0.03)
+    assert parts_ns(interval.cgroups[id_]) == pytest.approx(bill, rel=0.001)
     found = [task.charges for task in interval.charges if task.cgroup_id == id_]
     assert sum(charges.switches > ROUNDS // 2 for charges in found) == 2
     for charges in found:
-        assert parts_ns(charges) == pytest.approx(charges.billed_ns, rel=0.01, abs=2_000_000)
+        # To the ns, but for slices with an untraced switch inside.
+        assert abs(parts_ns(charges) - charges.billed_ns) <= interval.events.inferred_ns

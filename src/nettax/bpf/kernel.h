@@ -58,6 +58,7 @@ struct cfs_rq {
 
 struct sched_entity {
 	struct cfs_rq *cfs_rq; /* with CONFIG_FAIR_GROUP_SCHED, as distributions have it */
+	__u64 exec_start;      /* the run queue's clock_task up to which it is charged */
 	__u64
 	    sum_exec_runtime; /* ns that the scheduler has charged: what utime + stime add up to */
 };

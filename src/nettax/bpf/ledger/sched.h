@@ -37,6 +37,7 @@ int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev, struct task_s
 		name_payer(account, prev);
 	cgroup = cgroup_of(account);
 	close_slice(c, account, cgroup, &m);
+	c->clock0 = m.looked;
 	if (cgroup)
 		cgroup->switches++;
 	if (account) {

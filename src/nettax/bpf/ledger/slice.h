@@ -9,7 +9,9 @@
  * The counters of the upper levels at one moment, and what the scheduler bills by. Its clock stands
  * still between its looks. A wakeup that calls for a switch is such a look, and the switch itself
  * is then none (kernel/sched/core.c, wakeup_preempt: rq_clock_skip_update), so the task that comes
- * is billed from its wakeup on. Over a slice,
+ * is billed from its wakeup on. The task that leaves is billed up to one look; when no other is at
+ * hand, the search for one on other CPUs looks again (kernel/sched/fair.c, newidle_balance), and
+ * that time is nobody's. Over a slice,
  *
  *   billed = slice + (growth of the clock - slice) - growth of what is waived
  */
@@ -17,7 +19,8 @@ struct moment {
 	__u64 now;
 	__u64 hard_ns;
 	__s64 soft_ns;
-	__u64 clock;
+	__u64 clock;	 /* up to which the current task is billed */
+	__u64 looked;	 /* the clock itself: from which the next one is */
 	__s64 waived_ns; /* the hypervisor's steal, and interrupts where the kernel keeps them apart
 			  */
 };
@@ -27,12 +30,14 @@ static __always_inline void look_at_clock(struct moment *m, struct task_struct *
 {
 	struct rq *rq;
 
-	m->clock = m->now;
+	m->clock = m->looked = m->now;
 	if (!bpf_core_field_exists(current->se.cfs_rq))
 		return;
 	rq = READ(current, se.cfs_rq, rq);
-	m->clock = READ(rq, clock);
+	m->clock = m->looked = READ(rq, clock);
 	m->waived_ns = m->clock - READ(rq, clock_task);
+	if (READ(current, pid)) /* the idle task is not billed */
+		m->clock = READ(current, se.exec_start) + m->waived_ns;
 }
 
 /* Charge the softirqs completed since the slice began, by vector and by trigger. */
