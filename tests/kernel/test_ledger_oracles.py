@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,6 +50,7 @@ def flooded(pps: int | None, filter_instructions: int = 0) -> Iterator[Canary]:
         while not flow.sent():
             time.sleep(0.005)
         yield canary
+        assert flow.running(), "the flow ended before the measurement did"
 
 
 @dataclass
@@ -81,32 +82,40 @@ class Replay:
 
 
 @contextmanager
-def perf_record(path: Path, log: Path) -> Iterator[None]:
+def perf_record(path: Path, log: Path) -> Iterator[Callable[[], None]]:
+    """Open the events, disabled; the yielded function enables them and returns when all are.
+
+    That is fast under a flood, and opening them is not: in a guest it outlasted the flow.
+    """
     events = [f"irq:{name}" for name in EVENTS]
     events += [f"irq_vectors:{name}_{end}" for name in IPIS for end in ("entry", "exit")]
     selection = [word for event in events for word in ("-e", event)]
     # perf needs tracefs: mounted here for perf alone, unless the host has it.
     mount = 'grep -q " tracefs " /proc/mounts || mount -t tracefs none /sys/kernel/tracing;'
     command = ["perf", "record", "-a", "-k", "CLOCK_MONOTONIC", "-m", "4096", "-o", str(path)]
-    # It begins disabled, is told to enable its events, and answers when all are.
     names = [path.with_name(name) for name in ("control", "answer")]
     for name in names:
         os.mkfifo(name)
     command += ["--delay=-1", f"--control=fifo:{names[0]},{names[1]}"]
     control, answer = (os.open(name, os.O_RDWR | os.O_CLOEXEC) for name in names)
-    os.write(control, b"enable\n")
     with log.open("wb") as out:
         child = spawn(
             ["unshare", "--mount", "sh", "-c", mount + ' exec "$@"', "sh", *command, *selection],
             stdout=out,
             stderr=out,
         )
-    try:
+
+    def obey(order: bytes) -> None:
+        os.write(control, order + b"\n")
         deadline = time.monotonic() + LIMIT_S
         while not select.select([answer], [], [], 0.1)[0]:
             assert child.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, "perf record did not start"
-        yield
+            assert time.monotonic() < deadline, "perf record did not answer"
+        os.read(answer, 64)
+
+    try:
+        obey(b"ping")
+        yield lambda: obey(b"enable")
     finally:
         child.send_signal(2)
         child.wait(LIMIT_S)
@@ -117,7 +126,8 @@ def perf_record(path: Path, log: Path) -> Iterator[None]:
 @pytest.mark.skipif(shutil.which("perf") is None, reason="perf is not installed (linux-perf)")
 def test_net_rx_against_perf(tmp_path: Path) -> None:
     data, log = tmp_path / "perf.data", tmp_path / "log"
-    with flooded(50_000) as canary, perf_record(data, log):
+    with perf_record(data, log) as enable, flooded(50_000) as canary:
+        enable()
         with Ledger() as ledger:
             time.sleep(1)
             last = ledger.finish()

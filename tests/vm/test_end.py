@@ -39,10 +39,12 @@ def traces() -> dict[str, object]:
 
 
 def _qemus() -> list[int]:
+    """Those that run a guest; one that is asked for its version does not."""
     found = []
     for path in Path("/proc").glob("[0-9]*"):
         try:
-            if (path / "comm").read_text().startswith("qemu-system-x86"):
+            comm, words = (path / "comm").read_text(), (path / "cmdline").read_bytes().split(b"\0")
+            if comm.startswith("qemu-system-x86") and b"-kernel" in words:
                 found.append(int(path.name))
         except OSError:
             continue

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "timeout=600"]
 
 
-@pytest.mark.parametrize("proofs", ["conservation", "oracles"])
+@pytest.mark.parametrize("proofs", ["bill", "conservation", "oracles"])
 def test_it_is_as_true_there(series: str, proofs: str) -> None:
     """The same tests as here: each nanosecond on one account, and what other witnesses say.
 
