@@ -55,9 +55,14 @@ def test_the_parts_are_the_bill(host: Host, work: int, places: tuple[int, int]) 
     assert interval.events.lost == 0
     id_ = cgroup.stat().st_ino
     bill = cpu_stat.usage(cgroup).total_ns
-    assert parts_ns(interval.cgroups[id_]) == pytest.approx(bill, rel=0.001)
+    # The slice in which it was moved there is the cgroup's as a whole.
+    assert parts_ns(interval.cgroups[id_]) == pytest.approx(bill, rel=0.005)
     found = [task.charges for task in interval.charges if task.cgroup_id == id_]
     assert sum(charges.switches > ROUNDS // 2 for charges in found) == 2
+    # To the ns, but for slices with an untraced switch inside, and for a task that is woken as its
+    # CPU still looks for other work: it goes on with no switch, and for that moment with no bill.
+    unseen = 0.001 if places == (FIRST, LAST) else 0
     for charges in found:
-        # To the ns, but for slices with an untraced switch inside.
-        assert abs(parts_ns(charges) - charges.billed_ns) <= interval.events.inferred_ns
+        left = parts_ns(charges) - charges.billed_ns
+        assert left >= -interval.events.inferred_ns
+        assert left <= interval.events.inferred_ns + unseen * charges.billed_ns
