@@ -76,7 +76,7 @@ vm.add_command(compare)
     default="1G",
     metavar="SIZE",
     show_default=True,
-    help="Memory of the guest.",
+    help="Memory of the guest, as 512M or 2G.",
 )
 @click.option(
     "--exact",

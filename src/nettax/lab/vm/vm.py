@@ -88,7 +88,7 @@ class Vm:
         if not 1 <= self._cpus <= 64:
             raise UsageError(f"a guest cannot have {cpus} CPUs: give it 1 to 64.")
         if memory_mib < 256:
-            raise UsageError(f"{memory_mib} MiB are too little for a guest: give it 256 or more.")
+            raise UsageError(f"{memory_mib} MiB are too little for a guest: give it 256M or more.")
         for directory in share:
             if not directory.is_dir():
                 raise UsageError(f"there is no directory {directory} to share.")
