@@ -151,7 +151,7 @@ def test_net_rx_against_perf(tmp_path: Path) -> None:
             replay.event(cpu, int(found["tid"]), at, found["event"], found["trace"])
 
     (row,) = (cpu for cpu in interval.cpus if cpu.cpu == VICTIM)
-    assert replay.net_rx_runs[VICTIM] > 1000
+    assert replay.net_rx_runs[VICTIM] > 100
     assert row.softirq_count["net_rx"] == pytest.approx(replay.net_rx_runs[VICTIM], abs=2)
     on_victim = sum(ns for (cpu, _), ns in replay.net_rx_ns.items() if cpu == VICTIM)
     assert row.softirq_ns["net_rx"] == pytest.approx(on_victim, rel=0.02)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from nettax.lab import kmod
 from nettax.lab.vm import Module, Vm, build, kernels
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(900)]
@@ -18,6 +19,7 @@ RUNS = {
     "workqueue": "run_in_queue",
     "workqueue-unbound": "run_in_queue",
 }
+STATS = "/sys/kernel/debug/nettax_server/stats"
 WORK_US = 500
 
 
@@ -74,14 +76,33 @@ def test_work_is_billed_to_the_server(mode: str) -> None:
     assert abs(more) < 0.05 * WORK_US
 
 
-@pytest.mark.parametrize("tool", ["ab", "wrk", "h2load"])
-def test_tools(tool: str) -> None:
+def test_tools(series: str) -> None:
     """Each drives it; what is the server's is told, though it is in no cgroup."""
-    with Vm(modules=[Module(SOURCE, ("protocol=http", "mode=workqueue"))]) as vm:
-        words = ["load", "http", "127.0.0.1:8081", "--tool", tool, "-c", "4", "-d", "1"]
+    nettax = [sys.executable, "-m", "nettax", "load"]
+    module = build.built(kernels.find(series), build.Module(SOURCE)).files[0]
+    with Vm(series) as vm:
+        vm.run(["insmod", module, "protocol=http", "mode=workqueue"])
+        for tool in ("ab", "wrk", "h2load"):
+            words = ["http", "127.0.0.1:8081", "--tool", tool, "-c", "4", "-d", "1"]
+            ran = vm.run([*nettax, *words, "--server-kmod", "--json"])
+            assert ran.code == 0, ran.stderr.decode()
+            found = json.loads(ran.stdout)
+            print(series, tool, found["result"]["done"], found["server_functions"].keys())
+            assert found["result"]["done"] > 0
+            assert found["server"]["own_ns"] > 0
+            assert set(found["server_functions"]) <= {"run_in_queue", "accept_all"}
+
+
+def test_burst(series: str) -> None:
+    """A hundred at once: connected and answered, as the server has counted."""
+    module = Module(SOURCE, ("protocol=echo", "mode=workqueue"))
+    with Vm(series, modules=[module]) as vm:
+        words = ["load", "echo", "127.0.0.1:8081", "--burst", "-c", "100", "--rounds", "3"]
         ran = vm.run([sys.executable, "-m", "nettax", *words, "--server-kmod", "--json"])
+        stats = kmod.parse_stats(vm.run(["cat", STATS]).stdout.decode())
     assert ran.code == 0, ran.stderr.decode()
     found = json.loads(ran.stdout)
-    assert found["result"]["done"] > 0
-    assert found["server"]["own_ns"] > 0
-    assert set(found["server_functions"]) <= {"run_in_queue", "accept_all"}
+    answered = [len(each["echo_ns"]) - each["echo_ns"].count(None) for each in found["connections"]]
+    assert answered == [3] * 100
+    assert stats["accepted"] == 100
+    assert stats["received_bytes"] == stats["sent_bytes"] == 100 * 3 * 13
