@@ -50,3 +50,22 @@ def test_tracers_count() -> None:
         assert each["calls"] in (None, each["expected"])
     assert raw["lost"] == 0
     assert "Each tracer counted the calls that were made." in said
+
+
+def test_threads_are_followed() -> None:
+    """Each that was made, by the chain of events and by the function that makes them alike."""
+    said, raw = outcome("kthread-cost")
+    assert all(
+        native["asked to had"]["count"] + raw["doubts"]["abandoned"] >= raw["made"][name]
+        for name, native in raw["native"].items()
+    )
+    for seen in raw["lab"].values():
+        chain, function = seen["chain"], seen["function"]
+        counts = [times["count"] for times in (*chain.values(), *function.values())]
+        assert counts == [seen["made"]] * 8
+        parts = sum(times["mean_ns"] for name, times in chain.items() if name != "asked to had")
+        assert parts == pytest.approx(chain["asked to had"]["mean_ns"], rel=1e-9)
+        alone = function["running"]["mean_ns"] + function["waiting"]["mean_ns"]
+        assert alone == pytest.approx(function["call"]["mean_ns"], rel=1e-9)
+        assert chain["asked to had"]["mean_ns"] < function["call"]["mean_ns"]
+    assert "In the lab a thread takes" in said

@@ -91,14 +91,28 @@ static __always_inline void births_switch(__u32 pid, __u64 now)
 		bpf_map_delete_elem(&births, &pid);
 }
 
-/* A task asks anew, or exits: what was reported to it and is still here ended untraced. */
+/* A task asks anew, or exits: what it asked for and is still here ended untraced. */
 static __always_inline void requests_end(__u32 pid)
 {
-	struct request *r = bpf_map_lookup_elem(&requests, &pid);
-
-	if (r && r->woken)
+	if (!bpf_map_delete_elem(&requests, &pid))
 		DOUBT(abandoned);
-	bpf_map_delete_elem(&requests, &pid);
+}
+
+/*
+ * A new thread is woken, whose report nobody was seen to be woken by: who asked had not yet slept,
+ * or nothing told of his asking, for kthreadd was awake.
+ */
+static __always_inline void births_unreported(__u32 here, __u32 pid)
+{
+	struct birth *b = bpf_map_lookup_elem(&births, &pid);
+
+	if (!b || !b->ran)
+		return;
+	if (!bpf_map_delete_elem(&requests, &here))
+		DOUBT(abandoned);
+	else
+		DOUBT(unmatched);
+	bpf_map_delete_elem(&births, &pid);
 }
 
 /* In the context of who wakes: the caller of kthread_create_on_node(), or the new thread. */
@@ -115,21 +129,20 @@ static __always_inline void births_waking(struct task_struct *task, __u64 now)
 		bpf_map_update_elem(&requests, &here, &asked, BPF_ANY);
 		return;
 	}
+	births_unreported(here, pid);
 	b = bpf_map_lookup_elem(&births, &here);
 	if (!b)
 		return;
+	r = bpf_map_lookup_elem(&requests, &pid);
+	if (!r) /* an interrupt's waking of another */
+		return;
 	if (!b->ran) { /* it runs, so the switch to it went untraced */
 		DOUBT(abandoned);
-		bpf_map_delete_elem(&births, &here);
-		return;
-	}
-	r = bpf_map_lookup_elem(&requests, &pid);
-	if (r) {
+		bpf_map_delete_elem(&requests, &pid);
+	} else {
 		r->forked = b->forked;
 		r->ran = b->ran;
 		r->woken = now;
-	} else {
-		DOUBT(unmatched); /* kthreadd was awake when this one was asked for */
 	}
 	bpf_map_delete_elem(&births, &here);
 }
@@ -140,6 +153,8 @@ static __always_inline void births_exit(__u32 pid)
 
 	if (b && !b->ran)
 		DOUBT(abandoned);
+	else if (b)
+		DOUBT(unmatched);
 	bpf_map_delete_elem(&births, &pid);
 }
 

@@ -18,6 +18,7 @@ EXPERIMENTS = {
     "thread-vs-pool": "A thread for each connection, or a pool: what does each cost?",
     "bound-vs-unbound": "Workqueues: who waits for long work items, and where do items run?",
     "echo-burst": "Many connections at once: who is answered, and when?",
+    "kthread-cost": "How long does making a kernel thread take, and what is it spent on?",
     "function-cost": "What does a kernel function cost, and what its tracer?",
 }
 """By name, the question."""
